@@ -1,0 +1,7 @@
+//! Real-time streaming voice conversion.
+
+pub mod checkpoint;
+pub mod error;
+pub mod nn;
+
+pub use error::{Error, Result};

@@ -1,0 +1,125 @@
+//! Layers: prepared weights with the loader that checks their shapes.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+
+use super::ops::{Conv1dSpec, Fused, Kernel1d, VoiceOps};
+use crate::checkpoint::Weights;
+use crate::error::Result;
+
+/// A burn tensor from row-major values; their number is the product of `shape`.
+pub(super) fn tensor<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The tensor called `name`, of exactly this shape.
+pub(super) fn load<B: Backend, const D: usize>(
+    weights: &Weights<'_>,
+    name: &str,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Result<Tensor<B, D>> {
+    Ok(tensor(weights.load(name, &shape)?, shape, device))
+}
+
+/// `bias` `[out]` if the checkpoint has one.
+fn load_bias<B: Backend>(weights: &Weights<'_>, out: usize, device: &B::Device) -> Result<Option<Tensor<B, 1>>> {
+    if weights.has("bias") { load(weights, "bias", [out], device).map(Some) } else { Ok(None) }
+}
+
+/// A one-dimensional convolution.
+#[derive(Clone, Debug)]
+pub(super) struct Conv1d<B: VoiceOps> {
+    prepared: B::Conv1d,
+}
+
+impl<B: VoiceOps> Conv1d<B> {
+    /// Loads `weight` of shape `[out, in / groups, taps]` and `bias` if there is one.
+    pub(super) fn load(weights: &Weights<'_>, shape: [usize; 3], spec: Conv1dSpec, device: &B::Device) -> Result<Self> {
+        let weight = load(weights, "weight", shape, device)?;
+        Ok(Self { prepared: B::prepare_conv1d(weight, load_bias::<B>(weights, shape[0], device)?, spec) })
+    }
+
+    pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.fused(x, Fused::default())
+    }
+
+    pub(super) fn fused(&self, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
+        <B as VoiceOps>::conv1d(&self.prepared, x, fused)
+    }
+}
+
+/// A linear map of the last dimension.
+#[derive(Clone, Debug)]
+pub(super) struct Linear<B: VoiceOps> {
+    prepared: B::Linear,
+}
+
+impl<B: VoiceOps> Linear<B> {
+    /// Loads `weight` of shape `[out, in]` and `bias` if there is one.
+    pub(super) fn load(weights: &Weights<'_>, shape: [usize; 2], device: &B::Device) -> Result<Self> {
+        let weight = load(weights, "weight", shape, device)?;
+        Ok(Self { prepared: B::prepare_linear(weight, load_bias::<B>(weights, shape[0], device)?) })
+    }
+
+    pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.fused(x, Fused::default())
+    }
+
+    pub(super) fn fused(&self, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
+        <B as VoiceOps>::linear(&self.prepared, x, fused)
+    }
+}
+
+/// Layer normalisation over the last dimension.
+#[derive(Clone, Debug)]
+pub(super) struct LayerNorm<B: VoiceOps> {
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    epsilon: f32,
+}
+
+impl<B: VoiceOps> LayerNorm<B> {
+    /// Loads scale and shift of `features` values, called `names` in the checkpoint (`weight, bias` or `gamma, beta`).
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        names: [&str; 2],
+        features: usize,
+        epsilon: f32,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let [gamma, beta] = names;
+        Ok(Self {
+            gamma: load(weights, gamma, [features], device)?,
+            beta: load(weights, beta, [features], device)?,
+            epsilon,
+        })
+    }
+
+    /// Normalises `x` `[batch, rows, features]`.
+    pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        <B as VoiceOps>::layer_norm(x, &self.gamma, &self.beta, self.epsilon)
+    }
+}
+
+/// An unprepared length-keeping convolution `[channels, channels, taps]`, its number of taps read from the file.
+pub(super) fn load_kernel<B: Backend>(
+    weights: &Weights<'_>,
+    channels: usize,
+    dilation: usize,
+    device: &B::Device,
+) -> Result<Kernel1d<B>> {
+    let [_, _, taps] = weights.shape("weight")?;
+    if taps % 2 == 0 {
+        return Err(weights.error("weight", "an odd number of taps", taps));
+    }
+    Ok(Kernel1d {
+        weight: load(weights, "weight", [channels, channels, taps], device)?,
+        bias: load(weights, "bias", [channels], device)?,
+        dilation,
+    })
+}

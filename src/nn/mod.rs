@@ -1,0 +1,15 @@
+//! The networks, written once and generic over the backend.
+//!
+//! Hot operations go through [`ops::VoiceOps`]; everything else is plain burn.
+
+pub mod crepe;
+pub mod fcpe;
+pub mod hubert;
+mod layers;
+pub mod ops;
+pub mod rmvpe;
+pub mod swift_f0;
+pub mod synthesizer;
+
+/// The CPU backend.
+pub type Cpu = burn_flex::Flex;

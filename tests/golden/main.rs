@@ -1,0 +1,11 @@
+//! Parity with the reference implementation on its recorded inputs, intermediates and outputs.
+//!
+//! Where the recordings come from, and how they were made, is told in `tests/data/README.md`.
+
+mod crepe;
+mod fcpe;
+mod hubert;
+mod rmvpe;
+mod support;
+mod swift_f0;
+mod synthesizer;
