@@ -1,0 +1,6 @@
+//! Signal processing without weights.
+
+pub mod envelope;
+pub mod high_pass;
+pub mod interpolate;
+pub mod sinc_hann;
