@@ -1,7 +1,12 @@
 //! Real-time streaming voice conversion.
 
 pub mod checkpoint;
+pub mod dsp;
 pub mod error;
+pub mod geometry;
 pub mod nn;
+pub mod params;
+pub mod path;
+pub mod units;
 
 pub use error::{Error, Result};
