@@ -1,6 +1,7 @@
 //! Signal processing against the recordings of the reference.
 
 use syrinx::dsp::sinc_hann::SincHann;
+use syrinx::dsp::spectral_gate::SpectralGate;
 use syrinx::dsp::{envelope, high_pass, interpolate};
 use syrinx::path::pitch;
 
@@ -54,4 +55,12 @@ fn linear_resizing_matches_torch() {
         // Torch computes positions in f32.
         assert_close("resize", &found, &golden.f32(&format!("interp_linear_{length}")), 2e-6);
     }
+}
+
+#[test]
+fn the_spectral_gate_matches_the_reference() {
+    let golden = Golden::open("dsp");
+    let gated = SpectralGate::new(32_000).apply(&golden.f32("gate_x"), &golden.f32("gate_xn"));
+    // Two f32 transforms of 1280 samples.
+    assert_close("gate", &gated, &golden.f32("gate_y"), 2e-6);
 }
