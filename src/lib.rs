@@ -7,6 +7,7 @@ pub mod geometry;
 pub mod nn;
 pub mod params;
 pub mod path;
+pub mod telemetry;
 pub mod units;
 
 pub use error::{Error, Result};

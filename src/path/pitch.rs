@@ -1,5 +1,6 @@
 //! Pitch: from a tracked f0 to what the synthesizer reads.
 
+use crate::error::Result;
 use crate::params::Unvoiced;
 use crate::units::Pitch;
 
@@ -7,6 +8,25 @@ use crate::units::Pitch;
 const COARSE_LOW_HZ: f64 = 50.0;
 /// Highest frequency of the coarse scale, in Hz.
 const COARSE_HIGH_HZ: f64 = 1_100.0;
+
+/// Anything that reads the fundamental frequency off 16 kHz audio.
+pub trait PitchTracker: Send {
+    /// f0 in Hz at every hop of 10 ms, 0 where unvoiced: `audio.len() / 160 + 1` values, the first centred on sample 0.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    fn track(&mut self, audio: &[f32]) -> Result<Vec<f32>>;
+
+    /// Whether a live stream shall hand over audio in groups of 32 hops, which the network works in.
+    fn wants_groups_of_32(&self) -> bool {
+        false
+    }
+
+    /// Whether single outliers shall be removed by the median filter.
+    fn wants_median(&self) -> bool {
+        false
+    }
+}
 
 /// Shifts a tracked f0 (Hz per hop, 0 unvoiced) by the frequency ratio `transpose` and quantises it.
 #[must_use]
