@@ -10,8 +10,12 @@ use crate::error::{Error, Result};
 
 /// All floating-point tensors of the file; integers are skipped.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::format(path, "a safetensors file", e))?;
+    parse(path, &std::fs::read(path).map_err(|e| Error::io(path, e))?)
+}
+
+/// All floating-point tensors of the file image `bytes`, called `path` in messages.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| Error::format(path, "a safetensors file", e))?;
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.iter() {
         let data = view.data();

@@ -99,6 +99,15 @@ impl Tensors {
         Ok(Self::new(path, tensors))
     }
 
+    /// Reads an embedded safetensors file, called `name` in messages.
+    ///
+    /// # Errors
+    /// The bytes are not a whole safetensors file.
+    pub fn from_safetensors(name: &str, bytes: &[u8]) -> Result<Self> {
+        let path = Path::new(name);
+        Ok(Self::new(path, super::safetensors::parse(path, bytes)?))
+    }
+
     /// The file these tensors came from.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,4 +1,6 @@
-//! Mel filterbanks and log-mel spectrograms.
+//! Filterbanks over spectra, mel among them, and log-mel spectrograms.
+
+use std::collections::BTreeMap;
 
 use super::stft::Stft;
 
@@ -43,24 +45,25 @@ impl MelScale {
     }
 }
 
-/// One triangle: its nonzero weights and the spectral bin of the first.
+/// One band: its weights and the spectral bin of the first.
 #[derive(Clone, Debug)]
 struct Band {
     first: usize,
     weights: Vec<f32>,
 }
 
-/// Triangular bands, each of unit area over Hz (Slaney's normalisation).
+/// Bands that each sum a stretch of a spectrum with weights.
 #[derive(Clone, Debug)]
-pub struct MelBank {
+pub struct FilterBank {
     bins: usize,
     bands: Vec<Band>,
 }
 
-impl MelBank {
-    /// `bands` triangles evenly spaced in mel from `range_hz[0]` to `range_hz[1]`, over a spectrum of `fft_size` samples.
+impl FilterBank {
+    /// `bands` triangles of unit area over Hz (Slaney's normalisation), evenly spaced in mel from `range_hz[0]` to
+    /// `range_hz[1]`, over a spectrum of `fft_size` samples.
     #[must_use]
-    pub fn new(scale: MelScale, sample_rate_hz: u32, fft_size: usize, bands: usize, range_hz: [f64; 2]) -> Self {
+    pub fn mel(scale: MelScale, sample_rate_hz: u32, fft_size: usize, bands: usize, range_hz: [f64; 2]) -> Self {
         let [low, high] = range_hz.map(|hz| scale.from_hz(hz));
         let edge = |i: usize| scale.to_hz(low + (high - low) * i as f64 / (bands + 1) as f64);
         let bins = fft_size / 2 + 1;
@@ -77,6 +80,22 @@ impl MelBank {
             Band { first, weights: (first..bins).map(weight).take_while(|&w| w > 0.0).collect() }
         };
         Self { bins, bands: (0..bands).map(band).collect() }
+    }
+
+    /// The bank whose matrix `[bands, bins]` holds these `(band, bin, weight)` and is 0 elsewhere; entries outside it
+    /// are dropped.
+    #[must_use]
+    pub fn from_entries(bands: usize, bins: usize, entries: impl IntoIterator<Item = (usize, usize, f32)>) -> Self {
+        let mut columns = vec![BTreeMap::new(); bands];
+        for (band, bin, weight) in entries.into_iter().filter(|&(band, bin, _)| band < bands && bin < bins) {
+            columns[band].insert(bin, weight);
+        }
+        let band = |weights: BTreeMap<usize, f32>| {
+            let first = weights.keys().next().copied().unwrap_or(0);
+            let end = weights.keys().next_back().map_or(0, |last| last + 1);
+            Band { first, weights: (first..end).map(|bin| weights.get(&bin).copied().unwrap_or(0.0)).collect() }
+        };
+        Self { bins, bands: columns.into_iter().map(band).collect() }
     }
 
     /// Number of bands.
@@ -110,7 +129,7 @@ pub struct LogMel {
     /// The transform.
     pub stft: Stft,
     /// The bands.
-    pub bank: MelBank,
+    pub bank: FilterBank,
     /// Added to each squared magnitude before its root.
     pub power_offset: f32,
     /// Band magnitudes below this count as this.
@@ -151,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_band_has_unit_area_where_the_spectrum_resolves_it() {
-        let bank = MelBank::new(MelScale::Slaney, 16_000, 8192, 40, [0.0, 8000.0]);
+        let bank = FilterBank::mel(MelScale::Slaney, 16_000, 8192, 40, [0.0, 8000.0]);
         let matrix = bank.matrix();
         for row in matrix.chunks_exact(4097) {
             let area: f32 = row.iter().sum::<f32>() * 16_000.0 / 8192.0;

@@ -1,7 +1,7 @@
 //! RMVPE against the reference's mel, salience and f0.
 
 use syrinx::checkpoint::Tensors;
-use syrinx::dsp::mel::{MelBank, MelScale};
+use syrinx::dsp::mel::{FilterBank, MelScale};
 use syrinx::error::Error;
 use syrinx::nn::Cpu;
 use syrinx::nn::rmvpe::{DEFAULT_THRESHOLD, Rmvpe, decode};
@@ -81,7 +81,7 @@ fn decoding_follows_the_reference_at_edges_and_thresholds() {
 
 #[test]
 fn the_mel_bank_is_librosas() {
-    let bank = MelBank::new(MelScale::Htk, 16_000, 1024, 128, [30.0, 8000.0]);
+    let bank = FilterBank::mel(MelScale::Htk, 16_000, 1024, 128, [30.0, 8000.0]);
     // Weights are at most 0.03, so this is the last bit or two of an f32.
     assert_close("mel basis", &bank.matrix(), &Golden::open("rmvpe_decode").f32("mel_basis"), 4e-9);
 }

@@ -149,3 +149,16 @@ fn the_generator_reproduces_the_published_check_values() {
     let expected = [0.5235586166381836, -0.18614089488983154, -0.9363985061645508, -0.5522909164428711];
     assert!(raw.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{raw:?}");
 }
+
+/// A recorded clip of `tests/data/audio`, 16 kHz mono, in -1..1.
+pub fn speech(name: &str) -> Vec<f32> {
+    let path = data(&format!("audio/{name}.wav"));
+    let mut file = hound::WavReader::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!((file.spec().sample_rate, file.spec().channels), (16_000, 1));
+    file.samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32768.0).collect()
+}
+
+/// How far `found` Hz lies above `expected` Hz, in cents.
+pub fn cents(found: f32, expected: f32) -> f64 {
+    1200.0 * (f64::from(found) / f64::from(expected)).log2()
+}

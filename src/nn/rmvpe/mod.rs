@@ -9,7 +9,7 @@ use super::layers::{BatchNorm, Conv2d, Linear, load, tensor, values};
 use super::ops::{Activation, Fused, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::dsp::PitchTrack;
-use crate::dsp::mel::{LogMel, MelBank, MelScale};
+use crate::dsp::mel::{FilterBank, LogMel, MelScale};
 use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, require_audio};
 use crate::dsp::salience::{around, bin_cents, cents_to_hz, peak, weighted_cents};
 use crate::dsp::stft::{Edge, Stft, pad};
@@ -65,7 +65,7 @@ impl<B: VoiceOps> Rmvpe<B> {
         Ok(Self {
             front_end: LogMel {
                 stft: Stft::new(FFT_SAMPLES, HOP_SAMPLES),
-                bank: MelBank::new(MelScale::Htk, SAMPLE_RATE_HZ, FFT_SAMPLES, bands, RANGE_HZ),
+                bank: FilterBank::mel(MelScale::Htk, SAMPLE_RATE_HZ, FFT_SAMPLES, bands, RANGE_HZ),
                 power_offset: 0.0,
                 floor: MEL_FLOOR,
             },
