@@ -62,7 +62,9 @@ impl Units {
         const VOICED_FROM_HZ: f32 = 1.0;
         let rows = self.values.chunks_exact_mut(self.dim).zip(original.values.chunks_exact(self.dim));
         for ((row, original), _) in rows.zip(f0_hz).filter(|(_, hz)| **hz < VOICED_FROM_HZ) {
-            row.iter_mut().zip(original).for_each(|(value, original)| *value = *value * protect + original * (1.0 - protect));
+            row.iter_mut()
+                .zip(original)
+                .for_each(|(value, original)| *value = *value * protect + original * (1.0 - protect));
         }
     }
 }

@@ -96,7 +96,8 @@ impl SpectralGate {
     fn overlap_add(&self, spectra: &mut [Vec<Complex<f32>>], length: usize) -> Vec<f32> {
         let size = self.window.len();
         let padded = size + self.hop * spectra.len().saturating_sub(1);
-        let (mut sum, mut weight) = (vec![0.0_f32; padded.max(length + size)], vec![0.0_f32; padded.max(length + size)]);
+        let (mut sum, mut weight) =
+            (vec![0.0_f32; padded.max(length + size)], vec![0.0_f32; padded.max(length + size)]);
         let mut frame = self.inverse.make_output_vec();
         for (index, spectrum) in spectra.iter_mut().enumerate() {
             // A real signal has real first and last bins; rounding may have left more.

@@ -66,12 +66,44 @@ impl<B: VoiceOps> Linear<B> {
         Ok(Self { prepared: B::prepare_linear(weight, load_bias::<B>(weights, shape[0], device)?) })
     }
 
+    /// Loads a convolution of one tap, `weight` of shape `[out, in, 1]`, as the linear map it is.
+    pub(super) fn load_pointwise(weights: &Weights<'_>, shape: [usize; 2], device: &B::Device) -> Result<Self> {
+        let [out, input] = shape;
+        let weight = load::<B, 3>(weights, "weight", [out, input, 1], device)?.reshape(shape);
+        Ok(Self { prepared: B::prepare_linear(weight, load_bias::<B>(weights, out, device)?) })
+    }
+
     pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         self.fused(x, Fused::default())
     }
 
     pub(super) fn fused(&self, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
         <B as VoiceOps>::linear(&self.prepared, x, fused)
+    }
+}
+
+/// A one-dimensional transposed convolution.
+#[derive(Clone, Debug)]
+pub(super) struct ConvTranspose1d<B: VoiceOps> {
+    prepared: B::ConvTranspose1d,
+}
+
+impl<B: VoiceOps> ConvTranspose1d<B> {
+    /// Loads `weight` of shape `[in, out, taps]` and `bias` if there is one; `padding` is cut off both ends.
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        shape: [usize; 3],
+        stride: usize,
+        padding: usize,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let weight = load(weights, "weight", shape, device)?;
+        let bias = load_bias::<B>(weights, shape[1], device)?;
+        Ok(Self { prepared: B::prepare_conv_transpose1d(weight, bias, stride, padding) })
+    }
+
+    pub(super) fn fused(&self, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
+        <B as VoiceOps>::conv_transpose1d(&self.prepared, x, fused)
     }
 }
 
@@ -125,7 +157,7 @@ pub(super) fn load_kernel<B: Backend>(
 }
 
 /// The values of a tensor, row-major.
-pub(super) fn values<B: Backend, const D: usize>(x: Tensor<B, D>) -> Vec<f32> {
+pub(crate) fn values<B: Backend, const D: usize>(x: Tensor<B, D>) -> Vec<f32> {
     x.into_data().convert::<f32>().into_vec().expect("the data was just converted to f32")
 }
 

@@ -123,7 +123,7 @@ impl<B: VoiceOps> Stream<B> {
             None => self.audio.push(chunk),
         });
         times.measure(Stage::Pitch, || self.track(params))?;
-        let window = self.window();
+        let window = window(&self.geometry, &self.audio, &self.pitch);
         let mut voice = self.converter.render(&window, params, &mut times)?;
         let shift_samples = times.measure(Stage::Sink, || {
             if let Some(resampler) = &self.to_stream_rate {
@@ -147,19 +147,6 @@ impl<B: VoiceOps> Stream<B> {
         Ok(())
     }
 
-    fn window(&self) -> Window<'_> {
-        let geometry = &self.geometry;
-        let tail_hops = geometry.window_hops() - geometry.context_hops - geometry.rendered_hops();
-        Window {
-            audio: self.audio.at_16_khz(),
-            pitch: self.pitch.window(),
-            repeat_last_unit: true,
-            first_retrieved_unit: geometry.context_hops / HOPS_PER_UNIT,
-            small_cell: SmallCell::SkipRun,
-            rendering: Rendering { head_hops: geometry.context_hops, tail_hops, phase: SourcePhase::FromRendering },
-        }
-    }
-
     /// Moves the loudness of `voice` towards the input's: `voice *= (rms_in / rms_voice)^(1 - rate)`.
     fn take_envelope(&self, voice: &mut [f32], rate: f32) {
         if rate >= 1.0 {
@@ -174,5 +161,18 @@ impl<B: VoiceOps> Stream<B> {
         for ((value, wanted), present) in voice.iter_mut().zip(wanted).zip(present) {
             *value *= (wanted / present.max(FLOOR)).powf(1.0 - rate);
         }
+    }
+}
+
+/// The whole history, of which the end is rendered.
+fn window<'a>(geometry: &Geometry, audio: &'a AudioHistory, pitch: &PitchHistory) -> Window<'a> {
+    let tail_hops = geometry.window_hops() - geometry.context_hops - geometry.rendered_hops();
+    Window {
+        audio: audio.at_16_khz(),
+        pitch: pitch.window(),
+        repeat_last_unit: true,
+        first_retrieved_unit: geometry.context_hops / HOPS_PER_UNIT,
+        small_cell: SmallCell::SkipRun,
+        rendering: Rendering { head_hops: geometry.context_hops, tail_hops, phase: SourcePhase::FromRendering },
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::nn::hubert::Hubert;
 use crate::nn::ops::VoiceOps;
+use crate::nn::values;
 use crate::units::Units;
 
 /// The content encoder in the form a voice was trained with.
@@ -27,6 +28,6 @@ impl<B: VoiceOps> UnitEncoder<B> {
     pub fn extract(&self, audio: &[f32]) -> Result<Units> {
         let units = self.hubert.units(audio)?;
         let [_, _, dim] = units.dims();
-        Ok(Units { values: crate::nn::values(units), dim })
+        Ok(Units { values: values(units), dim })
     }
 }

@@ -3,7 +3,7 @@
 //! Where the recordings come from, and how they were made, is told in `tests/data/README.md`.
 
 mod crepe;
-mod dsp;
+// mod dsp;
 mod fcpe;
 mod hubert;
 mod rmvpe;

@@ -31,6 +31,11 @@ impl Golden {
         read(tensor.shape(), tensor.dtype(), tensor.data())
     }
 
+    /// Whether the recording has this array.
+    pub fn has(&self, key: &str) -> bool {
+        SafeTensors::deserialize(&self.bytes).expect("a safetensors file").tensor(key).is_ok()
+    }
+
     /// The shape of an array.
     pub fn shape(&self, key: &str) -> Vec<usize> {
         self.view(key, |shape, _, _| shape.to_vec())
@@ -132,6 +137,15 @@ pub fn seeded(family: Family, name: &str, shape: &[usize]) -> Tensor {
     let count = shape.iter().product();
     let values = uniform(name, count).map(|u| f16::from_f32((offset + scale * u) as f32).to_f32()).collect();
     Tensor::from_f32(shape.to_vec(), values)
+}
+
+/// Names and shapes of a checkpoint's tensors, one `name extent extent ...` per line.
+pub fn listing(text: &'static str) -> impl Iterator<Item = (&'static str, Vec<usize>)> {
+    text.lines().map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("a name");
+        (name, words.map(|extent| extent.parse().expect("an extent")).collect())
+    })
 }
 
 /// A whole seeded checkpoint, from the names and shapes of its tensors.
