@@ -6,7 +6,7 @@ pub mod error;
 pub mod geometry;
 pub mod nn;
 pub mod params;
-// pub mod path;
+pub mod path;
 pub mod telemetry;
 pub mod units;
 

@@ -8,40 +8,26 @@ use burn::tensor::{Tensor, activation};
 use super::layers::{Conv1d, LayerNorm, Linear, load, tensor};
 use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
 use crate::checkpoint::Weights;
+use crate::checkpoint::hubert::EncoderConfig;
+use crate::checkpoint::voice::Version;
 use crate::error::{Error, Result};
 
-/// Sizes of an encoder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HubertConfig {
-    /// Values per vector inside the transformer.
-    pub hidden_size: usize,
-    /// Transformer layers in the checkpoint.
-    pub layers: usize,
-    /// Attention heads; divides `hidden_size`.
-    pub heads: usize,
-    /// Values inside the feed-forward blocks.
-    pub intermediate_size: usize,
-    /// Channels of each convolution.
-    pub conv_dim: Vec<usize>,
-    /// Taps of each convolution.
-    pub conv_kernel: Vec<usize>,
-    /// Stride of each convolution.
-    pub conv_stride: Vec<usize>,
-    /// Taps of the positional convolution.
-    pub position_taps: usize,
-    /// Groups of the positional convolution; divides `hidden_size`.
-    pub position_groups: usize,
-    /// Added to variances.
-    pub layer_norm_epsilon: f32,
-}
-
 /// Which vectors a voice was trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Projection {
     /// Layer 9 through `final_proj`: 256 values, voices of version 1.
     Layer9Projected,
     /// The last of 12 layers: 768 values, voices of version 2.
     Layer12,
+}
+
+impl From<Version> for Projection {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::V1 => Self::Layer9Projected,
+            Version::V2 => Self::Layer12,
+        }
+    }
 }
 
 impl Projection {
@@ -75,14 +61,14 @@ impl<B: VoiceOps> Hubert<B> {
     /// Tensors that are missing or of other shapes than `config` gives.
     pub fn load(
         weights: &Weights<'_>,
-        config: &HubertConfig,
+        config: &EncoderConfig,
         projection: Projection,
         device: &B::Device,
     ) -> Result<Self> {
         let hidden = config.hidden_size;
         let channels = config.conv_dim.last().copied().unwrap_or_default();
         let names = ["weight", "bias"];
-        let epsilon = config.layer_norm_epsilon;
+        let epsilon = config.layer_norm_eps as f32;
         let encoder = weights.child("encoder");
         let taps = config.position_taps;
         // An even kernel would give one frame too many; the reference drops the last.
@@ -186,7 +172,7 @@ struct Features<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> Features<B> {
-    fn load(weights: &Weights<'_>, config: &HubertConfig, device: &B::Device) -> Result<Self> {
+    fn load(weights: &Weights<'_>, config: &EncoderConfig, device: &B::Device) -> Result<Self> {
         let sizes: Vec<_> = config.conv_kernel.iter().copied().zip(config.conv_stride.iter().copied()).collect();
         let inputs = [1].into_iter().chain(config.conv_dim.iter().copied());
         let convs =
@@ -236,13 +222,14 @@ struct Layer<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> Layer<B> {
-    fn load(weights: &Weights<'_>, config: &HubertConfig, device: &B::Device) -> Result<Self> {
+    fn load(weights: &Weights<'_>, config: &EncoderConfig, device: &B::Device) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let attention = weights.child("attention");
         let feed_forward = weights.child("feed_forward");
         let square = |name| Linear::load(&attention.child(name), [hidden, hidden], device);
-        let norm =
-            |name| LayerNorm::load(&weights.child(name), ["weight", "bias"], hidden, config.layer_norm_epsilon, device);
+        let norm = |name| {
+            LayerNorm::load(&weights.child(name), ["weight", "bias"], hidden, config.layer_norm_eps as f32, device)
+        };
         Ok(Self {
             query: square("q_proj")?,
             key: square("k_proj")?,

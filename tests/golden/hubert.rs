@@ -1,8 +1,9 @@
 //! HuBERT against the reference's intermediates and outputs.
 
 use syrinx::checkpoint::Tensors;
+use syrinx::checkpoint::hubert::EncoderConfig;
 use syrinx::nn::Cpu;
-use syrinx::nn::hubert::{Hubert, HubertConfig, Projection};
+use syrinx::nn::hubert::{Hubert, Projection};
 
 use crate::support::{Family, Golden, assert_close, data, listing, seeded_checkpoint};
 
@@ -17,8 +18,8 @@ pub fn config(
     heads: usize,
     channels: usize,
     position: [usize; 2],
-) -> HubertConfig {
-    HubertConfig {
+) -> EncoderConfig {
+    EncoderConfig {
         hidden_size: hidden,
         layers,
         heads,
@@ -28,23 +29,24 @@ pub fn config(
         conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
         position_taps: position[0],
         position_groups: position[1],
-        layer_norm_epsilon: 1e-5,
+        layer_norm_eps: 1e-5,
+        final_proj: Some(256),
     }
 }
 
 /// The small encoder of version 1.
-pub fn small_v1() -> (Tensors, HubertConfig) {
+pub fn small_v1() -> (Tensors, EncoderConfig) {
     let tensors = Tensors::open(data("hubert_small_v1.weights.safetensors")).expect("weights");
     (tensors, config(48, 96, 12, 4, 24, [32, 4]))
 }
 
 /// The small encoder of version 2, whose weights are seeded.
-pub fn small_v2() -> (Tensors, HubertConfig) {
+pub fn small_v2() -> (Tensors, EncoderConfig) {
     let config = config(768, 64, 1, 12, 16, [16, 16]);
     (seeded_checkpoint(Family::Hubert, listing(include_str!("../data/hubert_small_v2_listing.txt"))), config)
 }
 
-fn assert_matches(golden: &Golden, (tensors, config): &(Tensors, HubertConfig)) {
+fn assert_matches(golden: &Golden, (tensors, config): &(Tensors, EncoderConfig)) {
     let load = |projection| {
         Hubert::<Cpu>::load(&tensors.weights(), config, projection, &Default::default()).expect("an encoder")
     };

@@ -4,7 +4,8 @@ use syrinx::geometry::Timing;
 use syrinx::params::{ConversionParams, NoiseChoice, Unvoiced};
 use syrinx::path::live::{Stream, StreamSettings};
 
-use crate::support::{Case, Golden, assert_close};
+use crate::case::Case;
+use crate::support::{Golden, assert_close};
 
 /// Largest difference of the output: the networks' and the noise gate's f32 rounding.
 const TOLERANCE: f32 = 2e-5;
@@ -52,12 +53,8 @@ fn a_device_rate_other_than_the_voices_and_an_index() {
 
 #[test]
 fn formant_shift_transposition_gate_and_half_the_envelope() {
-    let params = ConversionParams {
-        transpose_semitones: 2.0,
-        formant_semitones: 1.3,
-        rms_mix_rate: 0.3,
-        ..reference_params()
-    };
+    let params =
+        ConversionParams { transpose_semitones: 2.0, formant_semitones: 1.3, rms_mix_rate: 0.3, ..reference_params() };
     let settings = StreamSettings { gate_db: Some(-45.0), ..settings(32_000, 0.5) };
     assert_matches_the_reference("rt_v1_formant_gate", &Case::V1, settings, params);
 }

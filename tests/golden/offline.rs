@@ -4,11 +4,12 @@ use syrinx::params::{ConversionParams, Lengths, NoiseChoice, Unvoiced};
 use syrinx::path::window::WindowSizes;
 use syrinx::units::Recording;
 
-use crate::support::{Case, Golden};
+use crate::case::Case;
+use crate::support::Golden;
 
 /// Largest difference from the reference, in steps of its int16 output: truncation turns the least rounding
-/// difference into one step.
-const TOLERANCE_STEPS: i32 = 1;
+/// difference into one step, and an envelope taken over wholly raises quiet parts, with their rounding, once more.
+const TOLERANCE_STEPS: i32 = 2;
 
 fn assert_matches_the_reference(name: &str, case: &Case, sizes: WindowSizes, params: ConversionParams) {
     let golden = Golden::open(name);

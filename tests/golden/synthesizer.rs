@@ -2,9 +2,10 @@
 
 use burn::Tensor;
 use syrinx::checkpoint::Tensors;
+use syrinx::checkpoint::voice::{Resblock, Version, VoiceConfig};
 use syrinx::dsp::interpolate::resize;
 use syrinx::nn::Cpu;
-use syrinx::nn::synthesizer::{Noise, Synthesizer, SynthesizerConfig, harmonic_sine};
+use syrinx::nn::synthesizer::{Noise, Synthesizer, harmonic_sine};
 
 use crate::support::{Family, Golden, assert_close, data, listing, seeded_checkpoint};
 
@@ -17,8 +18,11 @@ const AUDIO_TOLERANCE: f32 = 5e-6;
 const FULL_AUDIO_TOLERANCE: f32 = 2e-5;
 
 /// Sizes of the small voice of version 2.
-pub fn small_v2() -> SynthesizerConfig {
-    SynthesizerConfig {
+pub fn small_v2() -> VoiceConfig {
+    VoiceConfig {
+        version: Version::V2,
+        info: String::new(),
+        resblock: Resblock::One,
         inter_channels: 32,
         hidden_channels: 32,
         filter_channels: 64,
@@ -39,8 +43,8 @@ pub fn small_v2() -> SynthesizerConfig {
 }
 
 /// Sizes of the small voice of version 1.
-pub fn small_v1() -> SynthesizerConfig {
-    SynthesizerConfig {
+pub fn small_v1() -> VoiceConfig {
+    VoiceConfig {
         hidden_channels: 48,
         filter_channels: 96,
         upsample_rates: vec![10, 4, 2, 2, 2],
@@ -51,8 +55,8 @@ pub fn small_v1() -> SynthesizerConfig {
     }
 }
 
-fn full() -> SynthesizerConfig {
-    SynthesizerConfig {
+fn full() -> VoiceConfig {
+    VoiceConfig {
         inter_channels: 192,
         hidden_channels: 192,
         filter_channels: 768,
@@ -65,11 +69,11 @@ fn full() -> SynthesizerConfig {
 }
 
 /// A voice of `config` from these tensors.
-pub fn load(tensors: &Tensors, config: &SynthesizerConfig) -> Synthesizer<Cpu> {
+pub fn load(tensors: &Tensors, config: &VoiceConfig) -> Synthesizer<Cpu> {
     Synthesizer::load(&tensors.weights(), config, &Default::default()).expect("a voice")
 }
 
-fn open(name: &str, config: &SynthesizerConfig) -> Synthesizer<Cpu> {
+fn open(name: &str, config: &VoiceConfig) -> Synthesizer<Cpu> {
     load(&Tensors::open(data(name)).expect("a checkpoint"), config)
 }
 

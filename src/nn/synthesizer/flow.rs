@@ -4,8 +4,8 @@
 
 use burn::tensor::Tensor;
 
-use super::SynthesizerConfig;
 use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
 use crate::error::Result;
 use crate::nn::layers::Conv1d;
 use crate::nn::ops::{Conv1dSpec, VoiceOps};
@@ -23,7 +23,7 @@ pub(super) struct Flow<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> Flow<B> {
-    pub(super) fn load(weights: &Weights<'_>, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    pub(super) fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let flows = weights.child("flows");
         let couplings = COUPLINGS.iter().map(|i| Coupling::load(&flows.child(i), config, device));
         let [_, _, taps] = flows.shape("0.enc.in_layers.0.weight")?;
@@ -58,7 +58,7 @@ struct GatedLayer<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> Coupling<B> {
-    fn load(weights: &Weights<'_>, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let (half, hidden) = (config.inter_channels / 2, config.hidden_channels);
         let wavenet = weights.child("enc");
         let point = Conv1dSpec::default();

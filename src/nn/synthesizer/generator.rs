@@ -4,8 +4,8 @@
 
 use burn::tensor::Tensor;
 
-use super::SynthesizerConfig;
 use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
 use crate::error::Result;
 use crate::nn::layers::{Conv1d, ConvTranspose1d, load_kernel};
 use crate::nn::ops::{Activation, Conv1dSpec, Fused, ResidualBlock, ResidualUnit, VoiceOps};
@@ -35,7 +35,7 @@ struct Stage<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> Generator<B> {
-    pub(super) fn load(weights: &Weights<'_>, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    pub(super) fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let channels = config.upsample_initial_channel;
         let edge = Conv1dSpec::same(EDGE_TAPS, 1);
         let stages = (0..config.upsample_rates.len()).map(|stage| Stage::load(weights, stage, config, device));
@@ -68,7 +68,7 @@ impl<B: VoiceOps> Generator<B> {
 }
 
 impl<B: VoiceOps> Stage<B> {
-    fn load(weights: &Weights<'_>, stage: usize, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    fn load(weights: &Weights<'_>, stage: usize, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let channels = config.upsample_initial_channel >> (stage + 1);
         let (rate, taps) = (config.upsample_rates[stage], config.upsample_kernel_sizes[stage]);
         let upsample = ConvTranspose1d::load(
@@ -125,7 +125,7 @@ fn load_block<B: VoiceOps>(
 }
 
 /// Hops on each side that a sample depends on.
-pub(super) fn reach_hops(config: &SynthesizerConfig) -> usize {
+pub(super) fn reach_hops(config: &VoiceConfig) -> usize {
     let side = (EDGE_TAPS / 2) as f64;
     let widest_block =
         |taps: usize, dilations: &[usize]| dilations.iter().map(|dilation| (dilation + 1) * (taps / 2)).sum::<usize>();

@@ -14,6 +14,7 @@ use burn::tensor::Tensor;
 use super::layers::{load, tensor};
 use super::ops::VoiceOps;
 use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
 use crate::error::{Error, Result};
 use flow::Flow;
 use generator::Generator;
@@ -22,55 +23,10 @@ use source::Source;
 pub use source::harmonic_sine;
 use text_encoder::TextEncoder;
 
-/// Sizes of a voice, in the order of its checkpoint's `config`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SynthesizerConfig {
-    /// Values per latent; even.
-    pub inter_channels: usize,
-    /// Values per hop inside encoder and flow.
-    pub hidden_channels: usize,
-    /// Values inside the encoder's feed-forward blocks.
-    pub filter_channels: usize,
-    /// Attention heads; divides `hidden_channels`.
-    pub heads: usize,
-    /// Layers of the encoder.
-    pub layers: usize,
-    /// Taps of the encoder's feed-forward convolutions; odd.
-    pub kernel_size: usize,
-    /// Taps of the generator's residual blocks, one block each per stage.
-    pub resblock_kernel_sizes: Vec<usize>,
-    /// Dilations inside each of those blocks.
-    pub resblock_dilation_sizes: Vec<Vec<usize>>,
-    /// Upsampling of each stage; the product is the number of samples per hop.
-    pub upsample_rates: Vec<usize>,
-    /// Channels before the first stage; each stage halves them.
-    pub upsample_initial_channel: usize,
-    /// Taps of each upsampling.
-    pub upsample_kernel_sizes: Vec<usize>,
-    /// Speakers in the voice.
-    pub speakers: usize,
-    /// Values per speaker.
-    pub gin_channels: usize,
-    /// Values per content unit.
-    pub unit_dim: usize,
-    /// Output rate in Hz.
-    pub sample_rate_hz: u32,
-    /// Whether the voice follows pitch.
-    pub has_f0: bool,
-}
-
-impl SynthesizerConfig {
-    /// Samples per hop of 10 ms.
-    #[must_use]
-    pub fn hop_samples(&self) -> usize {
-        self.upsample_rates.iter().product()
-    }
-}
-
 /// One voice.
 #[derive(Clone, Debug)]
 pub struct Synthesizer<B: VoiceOps> {
-    config: SynthesizerConfig,
+    config: VoiceConfig,
     text_encoder: TextEncoder<B>,
     flow: Flow<B>,
     generator: Generator<B>,
@@ -97,7 +53,7 @@ impl<B: VoiceOps> Synthesizer<B> {
     ///
     /// # Errors
     /// Tensors that are missing or of other shapes than `config` gives.
-    pub fn load(weights: &Weights<'_>, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    pub fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let generator = weights.child("dec");
         let source = config.has_f0.then(|| Source::load(&generator, config)).transpose()?;
         Ok(Self {
@@ -113,7 +69,7 @@ impl<B: VoiceOps> Synthesizer<B> {
 
     /// The voice's sizes.
     #[must_use]
-    pub fn config(&self) -> &SynthesizerConfig {
+    pub fn config(&self) -> &VoiceConfig {
         &self.config
     }
 

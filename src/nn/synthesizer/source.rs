@@ -2,8 +2,9 @@
 //!
 //! Wang et al., "Neural source-filter waveform models" (2019), with the one harmonic that RVC voices use.
 
-use super::{Noise, SynthesizerConfig};
+use super::Noise;
 use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
 use crate::error::Result;
 
 /// Amplitude of the sine.
@@ -24,7 +25,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn load(generator: &Weights<'_>, config: &SynthesizerConfig) -> Result<Self> {
+    pub(super) fn load(generator: &Weights<'_>, config: &VoiceConfig) -> Result<Self> {
         let linear = generator.child("m_source").child("l_linear");
         Ok(Self {
             hop: config.hop_samples(),

@@ -5,8 +5,9 @@
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
-use super::{Prior, SynthesizerConfig};
+use super::Prior;
 use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
 use crate::error::Result;
 use crate::nn::layers::{Conv1d, LayerNorm, Linear, load};
 use crate::nn::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
@@ -25,11 +26,11 @@ pub(super) struct TextEncoder<B: VoiceOps> {
     layers: Vec<Layer<B>>,
     /// To mean and log deviation.
     projection: Linear<B>,
-    config: SynthesizerConfig,
+    config: VoiceConfig,
 }
 
 impl<B: VoiceOps> TextEncoder<B> {
-    pub(super) fn load(weights: &Weights<'_>, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    pub(super) fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let hidden = config.hidden_channels;
         let encoder = weights.child("encoder");
         let pitch = config.has_f0.then(|| load(weights, "emb_pitch.weight", [PITCHES, hidden], device)).transpose()?;
@@ -77,7 +78,7 @@ struct Layer<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> Layer<B> {
-    fn load(encoder: &Weights<'_>, index: usize, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    fn load(encoder: &Weights<'_>, index: usize, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let (hidden, inner, taps) = (config.hidden_channels, config.filter_channels, config.kernel_size);
         let same = Conv1dSpec::same(taps, 1);
         let feed_forward = encoder.child("ffn_layers").child(index);
@@ -119,7 +120,7 @@ impl<B: VoiceOps> Attention<B> {
     /// Queries handled at once: bounds the memory of long inputs.
     const BLOCK: usize = 256;
 
-    fn load(weights: &Weights<'_>, config: &SynthesizerConfig, device: &B::Device) -> Result<Self> {
+    fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let hidden = config.hidden_channels;
         let square = |name| Linear::load_pointwise(&weights.child(name), [hidden, hidden], device);
         let [_, distances, _] = weights.shape("emb_rel_k")?;
