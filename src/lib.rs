@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod dsp;
 pub mod error;
 pub mod geometry;
+pub mod io;
 pub mod nn;
 pub mod params;
 pub mod path;

@@ -3,4 +3,5 @@
 pub mod envelope;
 pub mod high_pass;
 pub mod interpolate;
+pub mod rate;
 pub mod sinc_hann;
