@@ -1,6 +1,8 @@
 //! Real-time streaming voice conversion.
 
 pub mod checkpoint;
+pub mod cli;
+pub mod converted;
 pub mod dsp;
 pub mod error;
 pub mod geometry;

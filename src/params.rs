@@ -90,3 +90,20 @@ pub enum Lengths {
     /// The reference's: each window loses 0 to 20 ms.
     Reference,
 }
+
+/// Which pitch tracker reads the fundamental frequency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PitchMethod {
+    /// RMVPE: robust against music and noise; the usual choice for RVC.
+    Rmvpe,
+    /// FCPE: fast, convolutional.
+    Fcpe,
+    /// CREPE, full size.
+    Crepe,
+    /// CREPE, smallest size.
+    CrepeTiny,
+    /// `SwiftF0`: its weights are inside the program.
+    Swift,
+    /// YIN: no weights at all.
+    Yin,
+}

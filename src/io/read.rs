@@ -221,7 +221,11 @@ mod tests {
             ("tone_mono_16k.aiff", 16_000, 1, 0.5, 1.0 / 32_768.0),
         ] {
             let file = read(&fixture(name)).unwrap();
-            assert_eq!((file.recording.sample_rate_hz, file.channels, file.damaged_packets), (rate, channels, 0), "{name}");
+            assert_eq!(
+                (file.recording.sample_rate_hz, file.channels, file.damaged_packets),
+                (rate, channels, 0),
+                "{name}"
+            );
             assert_eq!(file.recording.samples.len(), rate as usize / 2, "{name}");
             let (found, phase, rest) = tone(&file.recording);
             assert!((found - amplitude).abs() < step, "{name}: amplitude {found}");

@@ -129,14 +129,34 @@ pub fn write_aside(
     fill: impl FnOnce(&mut BufWriter<tempfile::NamedTempFile>) -> std::io::Result<()>,
 ) -> Result<()> {
     let failed = |source| Error::io(path, source);
+    let mut file = BufWriter::new(aside(path, ".tmp")?);
+    fill(&mut file).map_err(failed)?;
+    keep(file.into_inner().map_err(|error| failed(error.into_error()))?, path)
+}
+
+/// The same for a writer that opens the file itself, by a name that ends in `suffix`.
+///
+/// # Errors
+/// What `fill` says, or [`Error::Io`].
+pub fn write_aside_by_name(path: &Path, suffix: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let file = aside(path, suffix)?;
+    fill(file.path())?;
+    keep(file, path)
+}
+
+/// A new file in the folder of `path`; it vanishes when dropped.
+fn aside(path: &Path, suffix: &str) -> Result<tempfile::NamedTempFile> {
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let file = tempfile::Builder::new().prefix(".syrinx-").suffix(".tmp").tempfile_in(folder).map_err(failed)?;
-    let mut file = BufWriter::new(file);
-    fill(&mut file).map_err(failed)?;
-    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    let builder = tempfile::Builder::new().prefix(".syrinx-").suffix(suffix).tempfile_in(folder);
+    builder.map_err(|source| Error::io(path, source))
+}
+
+/// Gives a finished file its name.
+fn keep(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
+    let failed = |source| Error::io(path, source);
     file.as_file().sync_all().map_err(failed)?;
     make_readable(&file).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
