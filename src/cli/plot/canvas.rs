@@ -82,11 +82,18 @@ impl Canvas {
         self.draw(|backend| drop(backend.draw_path(path, &style)));
     }
 
-    /// A filled rectangle.
+    /// A filled rectangle; what lies beyond the canvas is left out.
     pub fn fill(&mut self, from: (f32, f32), to: (f32, f32), color: RGBColor) {
-        let (from, to) = (drawn_point(from), drawn_point(to));
-        let last = (to.0.max(from.0 + 1) - 1, to.1.max(from.1 + 1) - 1);
-        self.draw(|backend| drop(backend.draw_rect(from, last, &color, true)));
+        let (width, height) = (self.size.0 * OVERSAMPLING, self.size.1 * OVERSAMPLING);
+        let edge = |value: f32, limit: u32| ((value * SCALE).round().max(0.0) as usize).min(limit as usize);
+        let (left, top) = (edge(from.0, width), edge(from.1, height));
+        // Never thinner than one drawn pixel.
+        let (right, bottom) = (edge(to.0, width).max(left + 1), edge(to.1, height).max(top + 1));
+        for row in self.pixels.chunks_exact_mut(width as usize * 3).take(bottom).skip(top) {
+            for pixel in row.chunks_exact_mut(3).take(right).skip(left) {
+                pixel.copy_from_slice(&[color.0, color.1, color.2]);
+            }
+        }
     }
 
     /// The outline of a panel.

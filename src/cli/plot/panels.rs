@@ -29,6 +29,11 @@ const TITLE_SIZE: f32 = 32.0;
 const TICK_LENGTH: f32 = 8.0;
 const AXIS_WIDTH: f32 = 1.5;
 
+/// Reach of a waveform's extremes: a period of a low voice, so that the shape is closed.
+const EXTREME_SECONDS: f64 = 0.012;
+/// Reach of its RMS.
+const ENERGY_SECONDS: f64 = 0.03;
+
 /// Nine points of a dark-to-light colour map whose lightness grows evenly.
 const COLORS: [[f32; 3]; 9] = [
     [0.0, 0.0, 4.0],
@@ -111,21 +116,28 @@ pub fn shared_level(input: &Recording, output: &Recording) -> f32 {
     samples.fold(0.0_f32, |level, sample| level.max(sample.abs())).max(1e-3)
 }
 
-/// Extremes of each pixel column in the light colour, its RMS in the strong one.
+/// Extremes around each pixel column in the light colour, the RMS in the strong one.
 pub fn waveform(canvas: &mut Canvas, frame: Frame, recording: &Recording, level: f32, ink: Ink) {
     grid(canvas, &frame);
     let full = level * 1.08;
     let half = |amplitude: f32| 0.5 + 0.5 * amplitude / full;
     // Half pixels, since the canvas is drawn at twice the size.
     let columns = frame.width() as usize * 2;
-    let samples_per_column = f64::from(frame.seconds) * f64::from(recording.sample_rate_hz) / columns as f64;
+    let rate = f64::from(recording.sample_rate_hz);
+    let around = |column: usize, seconds: f64| {
+        let centre = (column as f64 + 0.5) / columns as f64 * f64::from(frame.seconds);
+        let half = (seconds / 2.0).max(f64::from(frame.seconds) / columns as f64 / 2.0);
+        let end = (((centre + half) * rate).ceil() as usize).min(recording.samples.len());
+        &recording.samples[(((centre - half) * rate).max(0.0) as usize).min(end)..end]
+    };
     for column in 0..columns {
-        let place = |column: usize| (column as f64 * samples_per_column) as usize;
-        let end = place(column + 1).max(place(column) + 1).min(recording.samples.len());
-        let Some(part) = recording.samples.get(place(column)..end).filter(|part| !part.is_empty()) else { break };
-        let low = part.iter().copied().fold(f32::MAX, f32::min);
-        let high = part.iter().copied().fold(f32::MIN, f32::max);
-        let rms = (part.iter().map(|sample| sample * sample).sum::<f32>() / part.len() as f32).sqrt();
+        let (wide, near) = (around(column, ENERGY_SECONDS), around(column, EXTREME_SECONDS));
+        if near.is_empty() {
+            break;
+        }
+        let low = near.iter().copied().fold(f32::MAX, f32::min);
+        let high = near.iter().copied().fold(f32::MIN, f32::max);
+        let rms = (wide.iter().map(|sample| sample * sample).sum::<f32>() / wide.len() as f32).sqrt();
         let x = frame.left + column as f32 / 2.0;
         canvas.fill((x, frame.y(half(high)) - 0.5), (x + 0.5, frame.y(half(low)) + 0.5), ink.light);
         canvas.fill((x, frame.y(half(rms.min(high)))), (x + 0.5, frame.y(half((-rms).max(low)))), ink.strong);
@@ -153,8 +165,10 @@ pub fn pitch(canvas: &mut Canvas, frame: Frame, before_hz: &[f32], after_hz: &[f
     let stretch = (2.0 / (high / low)).max(1.0).sqrt() * 1.08;
     (low, high) = (low / stretch, high * stretch);
     let height = |hertz: f32| (hertz / low).ln() / (high / low).ln();
-    let ticks = [30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1100.0, 1600.0];
-    for hertz in ticks.into_iter().filter(|&hertz| (low..=high).contains(&hertz)) {
+    let fine = [40.0, 50.0, 60.0, 80.0, 100.0, 120.0, 150.0, 200.0, 250.0, 300.0, 400.0, 500.0, 600.0, 800.0, 1000.0];
+    let coarse = [30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1100.0, 1600.0];
+    let ticks = if high / low < 4.0 { &fine[..] } else { &coarse[..] };
+    for hertz in ticks.iter().copied().filter(|&hertz| (low..=high).contains(&hertz)) {
         let y = frame.y(height(hertz));
         canvas.fill((frame.left, y - 0.5), (frame.right, y + 0.5), GRID);
         y_tick(canvas, &frame, height(hertz), &format!("{hertz}"));
