@@ -1,9 +1,12 @@
 //! Real-time streaming voice conversion.
 
 pub mod checkpoint;
+pub mod cli;
+pub mod converted;
 pub mod dsp;
 pub mod error;
 pub mod geometry;
+pub mod io;
 pub mod nn;
 pub mod params;
 pub mod path;

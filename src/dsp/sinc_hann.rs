@@ -65,6 +65,6 @@ fn taps(from: usize, to: usize, phase: usize) -> (isize, Vec<f32>) {
 }
 
 /// The largest number that divides both.
-pub(super) fn greatest_common_divisor(a: usize, b: usize) -> usize {
+pub(crate) fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
