@@ -9,5 +9,6 @@ pub mod salience;
 pub mod sinc_hann;
 pub mod spectral_gate;
 pub mod stft;
+pub mod yin;
 
 pub use pitch_track::PitchTrack;

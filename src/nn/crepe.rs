@@ -94,7 +94,7 @@ impl<B: VoiceOps> Crepe<B> {
         let [bins, features] = weights.shape::<2>("classifier.weight")?;
         let steps = u32::try_from(layers.len()).ok().and_then(|n| (WINDOW_SAMPLES / FIRST_STRIDE).checked_shr(n));
         let steps = steps.unwrap_or(0);
-        if bins == 0 || features != steps * channels || steps == 0 {
+        if features != steps * channels || steps == 0 {
             return Err(weights.error("classifier.weight", format!("[bins, {steps} * {channels}]"), features));
         }
         let output = Linear::load(&weights.child("classifier"), [bins, features], device)?;
