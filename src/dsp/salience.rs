@@ -3,7 +3,7 @@
 /// Cents from one bin of RMVPE and CREPE to the next.
 pub const CENTS_PER_BIN: f64 = 20.0;
 /// Cents above 10 Hz of the first bin of RMVPE and CREPE (the note C1, 32.7 Hz, shifted as published).
-pub const FIRST_BIN_CENTS: f64 = 1_997.379_408_437_619_1;
+pub const FIRST_BIN_CENTS: f64 = 1_997.379_408_437_619;
 /// Bins on each side of the largest that take part in the weighted mean.
 pub const NEIGHBOURS: usize = 4;
 

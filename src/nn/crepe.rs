@@ -26,6 +26,8 @@ const NORM_EPSILON: f32 = 1e-3;
 const LEAST_DEVIATION: f32 = 1e-10;
 /// Windows that go through the network at once: few, since the first layer widens each to a million values.
 const BATCH: usize = 16;
+/// Frames after which RVC begins a new path.
+pub const PATH_FRAMES: usize = 512;
 /// Bins that the pitch may move in a hop, plus one.
 const TRANSITION_BINS: usize = 12;
 
@@ -92,7 +94,7 @@ impl<B: VoiceOps> Crepe<B> {
         let [bins, features] = weights.shape::<2>("classifier.weight")?;
         let steps = u32::try_from(layers.len()).ok().and_then(|n| (WINDOW_SAMPLES / FIRST_STRIDE).checked_shr(n));
         let steps = steps.unwrap_or(0);
-        if bins == 0 || features != steps * channels || steps == 0 {
+        if features != steps * channels || steps == 0 {
             return Err(weights.error("classifier.weight", format!("[bins, {steps} * {channels}]"), features));
         }
         let output = Linear::load(&weights.child("classifier"), [bins, features], device)?;
@@ -124,16 +126,23 @@ impl<B: VoiceOps> Crepe<B> {
         Ok(windows.chunks(BATCH).flat_map(batch).collect())
     }
 
-    /// Tracks the pitch of 16 kHz audio as RVC does: the likeliest path, its periodicity put through a median of three
-    /// frames and its pitch through a mean of three, and unvoiced where the periodicity is below `threshold`.
+    /// Tracks the pitch of 16 kHz audio as RVC does: the likeliest path through [`PATH_FRAMES`] at a time, its
+    /// periodicity put through a median of three frames and its pitch through a mean of three, and unvoiced where the
+    /// periodicity is below `threshold`.
     ///
-    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the smoothed periodicity. RVC adds random dither of
-    /// up to 20 cents and follows a path through 512 frames at a time; here there is no dither and one path.
+    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the smoothed periodicity. The random dither of up to
+    /// 20 cents that `torchcrepe` adds is left out.
     ///
     /// # Errors
     /// The audio is empty.
     pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
-        Ok(smooth(&decode_path(&self.salience(audio_16k)?, self.bins), threshold))
+        let mut path = PitchTrack::default();
+        for salience in self.salience(audio_16k)?.chunks(PATH_FRAMES * self.bins) {
+            let PitchTrack { f0_hz, voicing } = decode_path(salience, self.bins);
+            path.f0_hz.extend(f0_hz);
+            path.voicing.extend(voicing);
+        }
+        Ok(smooth(&path, threshold))
     }
 }
 

@@ -1,4 +1,4 @@
-//! SwiftF0 (Nieradzik 2025): a small convolutional pitch network over three spectrograms; its weights are embedded.
+//! `SwiftF0` (Nieradzik 2025): a small convolutional pitch network over three spectrograms; its weights are embedded.
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, activation, module};
@@ -151,10 +151,16 @@ impl<B: VoiceOps> SwiftF0<B> {
         };
         let blocks = DILATIONS.iter().enumerate().map(block).collect::<Result<Vec<_>>>()?;
         let (reduce, reduced) = conv("pitch.reduce", channels, 1)?;
-        let (pitch, _) = conv("pitch.output", reduced, 1)?;
+        let (pitch, planes_out) = conv("pitch.output", reduced, 1)?;
+        if planes_out != 1 {
+            return Err(weights.error("pitch.output.weight", "one channel", planes_out));
+        }
         let (evidence, features) = conv("voicing.evidence", reduced, 1)?;
         let (hidden, voicing) = (weights.child("voicing.hidden"), weights.child("voicing.output"));
         let [wide, _, taps] = hidden.shape::<3>("weight")?;
+        if taps % 2 == 0 {
+            return Err(hidden.error("weight", "an odd number of taps", taps));
+        }
         let [count] = weights.shape::<1>("pitch.frequencies")?;
         let frequencies = weights.load("pitch.frequencies", &[count])?;
         if count == 0 || count >= BANDS || frequencies.iter().any(|&hz| hz <= 0.0) {
@@ -167,7 +173,7 @@ impl<B: VoiceOps> SwiftF0<B> {
             reduce,
             pitch,
             evidence,
-            hidden: Conv1d::load(&hidden, [wide, features + 1, taps], Conv1dSpec::same(taps.max(1), 1), device)?,
+            hidden: Conv1d::load(&hidden, [wide, features + 1, taps], Conv1dSpec::same(taps, 1), device)?,
             voicing: Conv1d::load(&voicing, [1, wide, 1], Conv1dSpec::default(), device)?,
             candidates: frequencies.iter().map(|&hz| f64::from(hz).ln()).collect(),
             device: device.clone(),

@@ -14,3 +14,4 @@ mod rmvpe;
 mod support;
 mod swift_f0;
 mod synthesizer;
+mod yin;

