@@ -10,6 +10,7 @@ pub mod io;
 pub mod nn;
 pub mod params;
 pub mod path;
+pub mod telemetry;
 pub mod units;
 
 pub use error::{Error, Result};

@@ -49,6 +49,24 @@ impl Units {
         let values = rows.flat_map(|row| [row, row]).take(hops).flatten().copied().collect();
         Self { values, dim: self.dim }
     }
+
+    /// Appends a copy of the last vector.
+    pub fn repeat_last(&mut self) {
+        let start = self.values.len().saturating_sub(self.dim);
+        self.values.extend_from_within(start..);
+    }
+
+    /// In hops without pitch, keeps only the share `protect` of these vectors and takes the rest from `original`.
+    pub fn protect(&mut self, original: &Self, f0_hz: &[f32], protect: f32) {
+        /// Below this a hop counts as unvoiced, in Hz.
+        const VOICED_FROM_HZ: f32 = 1.0;
+        let rows = self.values.chunks_exact_mut(self.dim).zip(original.values.chunks_exact(self.dim));
+        for ((row, original), _) in rows.zip(f0_hz).filter(|(_, hz)| **hz < VOICED_FROM_HZ) {
+            row.iter_mut()
+                .zip(original)
+                .for_each(|(value, original)| *value = *value * protect + original * (1.0 - protect));
+        }
+    }
 }
 
 /// Pitch per hop, as the synthesizer reads it.
@@ -56,8 +74,18 @@ impl Units {
 pub struct Pitch {
     /// Fundamental frequency in Hz; 0 where unvoiced.
     pub f0_hz: Vec<f32>,
-    /// The same on 1..=255, evenly spaced on the mel scale from 50 to 1100 Hz; 1 where unvoiced.
+    /// The same on 1..=255, evenly spaced on the mel scale from 50 to 1100 Hz; 1 where unvoiced, 0 where never tracked.
     pub coarse: Vec<u8>,
+}
+
+impl Pitch {
+    /// At most `hops` of it from hop `first` on.
+    #[must_use]
+    pub fn slice(&self, first: usize, hops: usize) -> Self {
+        let end = (first + hops).min(self.f0_hz.len());
+        let range = first.min(end)..end;
+        Self { f0_hz: self.f0_hz[range.clone()].to_vec(), coarse: self.coarse[range].to_vec() }
+    }
 }
 
 /// The frequency ratio of an interval.

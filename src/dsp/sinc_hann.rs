@@ -64,6 +64,7 @@ fn taps(from: usize, to: usize, phase: usize) -> (isize, Vec<f32>) {
     (centre - width, range.map(tap).collect())
 }
 
+/// The largest number that divides both.
 pub(crate) fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

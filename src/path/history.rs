@@ -1,28 +1,39 @@
 //! What a live stream remembers between chunks: the audio window and the pitch track.
 
+use super::denoise::InputDenoiser;
 use crate::dsp::sinc_hann::SincHann;
 use crate::geometry::Geometry;
 use crate::units::{ANALYSIS_RATE_HZ, HOP_SAMPLES, Pitch};
 
 /// The last seconds of audio, at the stream's rate and at 16 kHz.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AudioHistory {
     resampler: SincHann,
     hop: usize,
     chunk: usize,
     stream: Vec<f32>,
+    denoised: Option<Denoised>,
     analysis: Vec<f32>,
 }
 
+/// The window once more, with its noise reduced.
+#[derive(Clone)]
+struct Denoised {
+    denoiser: InputDenoiser,
+    stream: Vec<f32>,
+}
+
 impl AudioHistory {
-    /// A window of silence.
+    /// A window of silence; `denoise` reduces the noise of what comes.
     #[must_use]
-    pub fn new(geometry: &Geometry) -> Self {
+    pub fn new(geometry: &Geometry, denoise: bool) -> Self {
+        let stream = vec![0.0; geometry.window_hops() * geometry.hop_samples];
         Self {
             resampler: SincHann::new(geometry.rate_hz as usize, ANALYSIS_RATE_HZ as usize),
             hop: geometry.hop_samples,
             chunk: geometry.chunk_samples(),
-            stream: vec![0.0; geometry.window_hops() * geometry.hop_samples],
+            denoised: denoise.then(|| Denoised { denoiser: InputDenoiser::new(geometry), stream: stream.clone() }),
+            stream,
             analysis: vec![0.0; geometry.window_hops() * HOP_SAMPLES],
         }
     }
@@ -31,25 +42,41 @@ impl AudioHistory {
     pub fn reset(&mut self) {
         self.stream.fill(0.0);
         self.analysis.fill(0.0);
+        if let Some(denoised) = &mut self.denoised {
+            denoised.denoiser.reset();
+            denoised.stream.fill(0.0);
+        }
+    }
+
+    /// Samples by which the window lags what was pushed.
+    #[must_use]
+    pub fn latency_samples(&self) -> usize {
+        self.denoised.as_ref().map_or(0, |denoised| denoised.denoiser.latency_samples())
     }
 
     /// Moves on by one chunk and overwrites the end with `audio`: the chunk, and whole hops before it that changed.
     pub fn push(&mut self, audio: &[f32]) {
         slide(&mut self.stream, self.chunk);
-        let start = self.stream.len() - audio.len();
-        self.stream[start..].copy_from_slice(audio);
-        // The hop before the new audio is resampled again, since it ended at an edge; one more feeds the filter.
+        overwrite_end(&mut self.stream, audio);
+        let (stream, changed) = match &mut self.denoised {
+            None => (&self.stream, audio.len()),
+            Some(Denoised { denoiser, stream }) => {
+                slide(stream, self.chunk);
+                overwrite_end(stream, &denoiser.step(&self.stream));
+                (&*stream, self.chunk)
+            }
+        };
+        // The hop before what changed is resampled again, since it ended at an edge; one more feeds the filter.
+        let start = stream.len().saturating_sub(changed + 2 * self.hop);
+        let resampled = self.resampler.resample(&stream[start..]);
         slide(&mut self.analysis, self.chunk / self.hop * HOP_SAMPLES);
-        let resampled = self.resampler.resample(&self.stream[start.saturating_sub(2 * self.hop)..]);
-        let fresh = &resampled[HOP_SAMPLES..];
-        let start = self.analysis.len() - fresh.len();
-        self.analysis[start..].copy_from_slice(fresh);
+        overwrite_end(&mut self.analysis, &resampled[HOP_SAMPLES..]);
     }
 
     /// The window at the stream's rate.
     #[must_use]
     pub fn at_stream_rate(&self) -> &[f32] {
-        &self.stream
+        self.denoised.as_ref().map_or(&self.stream, |denoised| &denoised.stream)
     }
 
     /// The window at 16 kHz.
@@ -108,13 +135,12 @@ impl PitchHistory {
     /// The pitch of the whole window.
     #[must_use]
     pub fn window(&self) -> Pitch {
-        // Hops never tracked count as unvoiced; the lowest coarse pitch stands for them.
         Pitch { f0_hz: self.f0_hz.clone(), coarse: self.coarse.clone() }
     }
 }
 
 /// Moves values `by` places towards the start; what was there last stays to be overwritten.
-fn slide<T: Copy>(values: &mut [T], by: usize) {
+pub(super) fn slide<T: Copy>(values: &mut [T], by: usize) {
     let by = by.min(values.len());
     values.copy_within(by.., 0);
 }

@@ -21,14 +21,9 @@ impl Sola {
     /// A join of chunks of this geometry, silence before the first.
     #[must_use]
     pub fn new(geometry: &Geometry) -> Self {
-        let crossfade = geometry.crossfade_samples();
-        let step = FRAC_PI_2 / (crossfade.max(2) - 1) as f32;
-        Self {
-            chunk: geometry.chunk_samples(),
-            search: geometry.search_samples(),
-            fade_in: (0..crossfade).map(|n| (n as f32 * step).sin().powi(2)).collect(),
-            tail: vec![0.0; crossfade],
-        }
+        let fade_in = fade_in(geometry.crossfade_samples());
+        let tail = vec![0.0; fade_in.len()];
+        Self { chunk: geometry.chunk_samples(), search: geometry.search_samples(), fade_in, tail }
     }
 
     /// Forgets the last chunk.
@@ -82,4 +77,10 @@ impl Sola {
         let scores = (0..=self.search).map(|shift| (score(shift), shift));
         scores.reduce(|best, next| if next.0 > best.0 { next } else { best }).map_or(0, |(_, shift)| shift)
     }
+}
+
+/// Gains that rise over `length` samples as a squared sine; with `1 - gain` for the old signal the sum stays 1.
+pub(super) fn fade_in(length: usize) -> Vec<f32> {
+    let step = FRAC_PI_2 / (length.max(2) - 1) as f32;
+    (0..length).map(|n| (n as f32 * step).sin().powi(2)).collect()
 }

@@ -1,5 +1,14 @@
 //! Pitch: from a tracked f0 to what the synthesizer reads.
 
+use std::sync::Arc;
+
+use crate::dsp::yin::Yin;
+use crate::error::Result;
+use crate::nn::crepe::{self, Crepe};
+use crate::nn::fcpe::{self, Fcpe};
+use crate::nn::ops::VoiceOps;
+use crate::nn::rmvpe::{self, Rmvpe};
+use crate::nn::swift_f0::{self, SwiftF0};
 use crate::params::Unvoiced;
 use crate::units::Pitch;
 
@@ -7,6 +16,50 @@ use crate::units::Pitch;
 const COARSE_LOW_HZ: f64 = 50.0;
 /// Highest frequency of the coarse scale, in Hz.
 const COARSE_HIGH_HZ: f64 = 1_100.0;
+
+/// What reads the fundamental frequency off 16 kHz audio.
+#[derive(Clone)]
+pub enum Tracker<B: VoiceOps> {
+    /// A U-Net over the mel spectrogram.
+    Rmvpe(Arc<Rmvpe<B>>),
+    /// A convolutional conformer over the mel spectrogram.
+    Fcpe(Arc<Fcpe<B>>),
+    /// Convolutions over the waveform, smoothed as RVC does.
+    Crepe(Arc<Crepe<B>>),
+    /// Convolutions over the spectrum; the weights are embedded.
+    SwiftF0(Arc<SwiftF0<B>>),
+    /// Difference functions, no weights.
+    Yin(Arc<Yin>),
+}
+
+impl<B: VoiceOps> Tracker<B> {
+    /// f0 in Hz at every hop of 10 ms, 0 where unvoiced: `audio.len() / 160 + 1` values, the first centred on sample 0.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn track(&self, audio: &[f32]) -> Result<Vec<f32>> {
+        let track = match self {
+            Self::Rmvpe(network) => network.f0(audio, rmvpe::DEFAULT_THRESHOLD),
+            Self::Fcpe(network) => network.f0(audio, fcpe::DEFAULT_THRESHOLD),
+            Self::Crepe(network) => network.f0(audio, crepe::DEFAULT_THRESHOLD),
+            Self::SwiftF0(network) => network.f0(audio, swift_f0::DEFAULT_THRESHOLD),
+            Self::Yin(yin) => yin.f0(audio),
+        };
+        track.map(|track| track.f0_hz)
+    }
+
+    /// Whether a live stream shall hand over audio in groups of 32 hops, in which the network works.
+    #[must_use]
+    pub fn wants_groups_of_32(&self) -> bool {
+        matches!(self, Self::Rmvpe(_))
+    }
+
+    /// Whether single outliers are left to the median filter.
+    #[must_use]
+    pub fn wants_median(&self) -> bool {
+        matches!(self, Self::Yin(_))
+    }
+}
 
 /// Shifts a tracked f0 (Hz per hop, 0 unvoiced) by the frequency ratio `transpose` and quantises it.
 #[must_use]

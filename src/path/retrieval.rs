@@ -8,9 +8,10 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::checkpoint::index::Index;
+use crate::checkpoint::index::{Index, Metric};
 use crate::error::{Error, Result};
 use crate::nn::ops::{Fused, VoiceOps};
+use crate::nn::values;
 use crate::units::Units;
 
 /// Rows blended for each unit.
@@ -39,7 +40,8 @@ pub struct Neighbour {
 pub struct Retrieval<B: VoiceOps> {
     index: Arc<Index>,
     /// Maps a query `q` to `|c|^2 - 2 q c` for every centroid `c`: its distance up to `|q|^2`.
-    nearness: B::Linear,
+    /// `None` where there is one cell only.
+    nearness: Option<B::Linear>,
     device: B::Device,
 }
 
@@ -47,20 +49,25 @@ impl<B: VoiceOps> Retrieval<B> {
     /// Prepares `index` for units of `unit_dim` values.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the index was built for units of another size.
+    /// [`Error::Format`] where the index was built for units of another size or another distance.
     pub fn new(index: Arc<Index>, unit_dim: usize, device: &B::Device) -> Result<Self> {
-        let dim = index.dim();
-        if dim != unit_dim {
+        let refuse = |expected: String, found: String| Err(Error::format(&index.path, expected, found));
+        if index.dim != unit_dim {
             let expected = format!("vectors of {unit_dim} values, as the voice's units");
-            return Err(Error::argument("index", expected, format!("vectors of {dim}")));
+            return refuse(expected, format!("vectors of {}", index.dim));
         }
-        let centroids = index.centroids();
-        let count = centroids.len() / dim;
-        let squares = centroids.chunks_exact(dim).map(|c| c.iter().map(|v| v * v).sum()).collect::<Vec<f32>>();
-        let scaled = centroids.iter().map(|v| -2.0 * v).collect::<Vec<f32>>();
-        let weight = Tensor::from_data(TensorData::new(scaled, [count, dim]), device);
-        let bias = Tensor::from_data(TensorData::new(squares, [count]), device);
-        Ok(Self { index, nearness: B::prepare_linear(weight, Some(bias)), device: device.clone() })
+        if index.metric != Metric::L2 {
+            return refuse("an index of Euclidean distance".into(), "one of inner products".into());
+        }
+        let count = index.centroids.len() / index.dim;
+        let squares =
+            index.centroids.chunks_exact(index.dim).map(|c| c.iter().map(|v| v * v).sum()).collect::<Vec<f32>>();
+        let scaled = index.centroids.iter().map(|v| -2.0 * v).collect::<Vec<f32>>();
+        let nearness = (count > 1).then(|| {
+            let weight = Tensor::from_data(TensorData::new(scaled, [count, index.dim]), device);
+            B::prepare_linear(weight, Some(Tensor::from_data(TensorData::new(squares, [count]), device)))
+        });
+        Ok(Self { index, nearness, device: device.clone() })
     }
 
     /// The nearest rows of each query, nearest first; fewer than [`NEIGHBOURS`] where the cells hold fewer.
@@ -69,20 +76,27 @@ impl<B: VoiceOps> Retrieval<B> {
         if queries.count() == 0 {
             return Vec::new();
         }
-        let rows = Tensor::from_data(TensorData::new(queries.values.clone(), [1, queries.count(), queries.dim]), &self.device);
-        let nearness = <B as VoiceOps>::linear(&self.nearness, rows, Fused::default()).into_data();
-        let nearness: Vec<f32> = nearness.convert::<f32>().into_vec().unwrap_or_default();
-        let cells = nearness.len() / queries.count();
-        let queries = queries.values.par_chunks_exact(queries.dim).zip(nearness.par_chunks_exact(cells));
-        queries.map(|(query, nearness)| self.nearest(query, nearness)).collect()
+        let rows = queries.values.par_chunks_exact(queries.dim);
+        let Some(nearness) = self.nearness(queries) else {
+            return rows.map(|query| self.nearest(query, &[0])).collect();
+        };
+        let cells = nearness.par_chunks_exact(self.index.lists());
+        rows.zip(cells)
+            .map(|(query, nearness)| self.nearest(query, &closest_cells(nearness, self.index.nprobe)))
+            .collect()
     }
 
-    fn nearest(&self, query: &[f32], nearness: &[f32]) -> Vec<Neighbour> {
+    /// For each query its row of nearness values, one per cell; `None` where there is one cell only.
+    fn nearness(&self, queries: &Units) -> Option<Vec<f32>> {
+        let shape = [1, queries.count(), queries.dim];
+        let rows = Tensor::from_data(TensorData::new(queries.values.clone(), shape), &self.device);
+        Some(values(<B as VoiceOps>::linear(self.nearness.as_ref()?, rows, Fused::default())))
+    }
+
+    fn nearest(&self, query: &[f32], cells: &[usize]) -> Vec<Neighbour> {
         let mut found = Nearest::default();
-        for cell in closest_cells(nearness, self.index.probes()) {
-            for row in self.index.cell(cell) {
-                found.offer(Neighbour { row, distance: squared_distance(query, self.index.vector(row)) });
-            }
+        for row in cells.iter().flat_map(|&cell| self.index.list(cell)) {
+            found.offer(Neighbour { row, distance: squared_distance(query, self.index.row(row)) });
         }
         found.rows
     }
@@ -102,7 +116,7 @@ impl<B: VoiceOps> Retrieval<B> {
         run.zip(found).for_each(|(unit, neighbours)| {
             unit.iter_mut().for_each(|value| *value *= 1.0 - rate);
             for (neighbour, weight) in neighbours.iter().zip(blend_weights(&neighbours)) {
-                let row = self.index.vector(neighbour.row);
+                let row = self.index.row(neighbour.row);
                 unit.iter_mut().zip(row).for_each(|(value, row)| *value += rate * weight * row);
             }
         });
@@ -184,7 +198,8 @@ mod tests {
     #[test]
     fn distances_of_any_size_give_finite_weights() {
         for distance in [1e-30, 1e-10, 1.0, 1e30] {
-            let weights = blend_weights(&[Neighbour { row: 0, distance }, Neighbour { row: 1, distance: 2.0 * distance }]);
+            let weights =
+                blend_weights(&[Neighbour { row: 0, distance }, Neighbour { row: 1, distance: 2.0 * distance }]);
             assert!((weights[0] - 0.8).abs() < 1e-6 && (weights[1] - 0.2).abs() < 1e-6, "{distance}: {weights:?}");
         }
     }

@@ -13,7 +13,7 @@ const CEILING: f32 = 0.95;
 /// # Errors
 /// The recording's rate cannot be converted.
 pub fn prepare(recording: &Recording) -> Result<Vec<f32>> {
-    let mut audio = rate::resample(&recording.samples, recording.sample_rate_hz, ANALYSIS_RATE_HZ)?;
+    let mut audio = rate::resample(recording, ANALYSIS_RATE_HZ)?.samples;
     let peak = peak(&audio);
     if peak > CEILING {
         audio.iter_mut().for_each(|value| *value *= CEILING / peak);

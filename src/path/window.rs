@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::dsp::stft::{Edge, pad};
 use crate::units::{ANALYSIS_RATE_HZ, HOP_SAMPLES};
 
 /// Sizes of offline windows, in samples at 16 kHz.
@@ -49,7 +50,7 @@ pub fn pieces(audio: &[f32], sizes: WindowSizes) -> Vec<Range<usize>> {
 
 /// The quietest sample near each ideal cut: where the sum of magnitude over one hop is least, the first of equals.
 fn cuts(audio: &[f32], sizes: WindowSizes) -> Vec<usize> {
-    let padded = reflect_pad(audio, HOP_SAMPLES / 2, HOP_SAMPLES / 2);
+    let padded = pad(audio, HOP_SAMPLES / 2, HOP_SAMPLES / 2, Edge::Reflect);
     if padded.len() <= sizes.longest {
         return Vec::new();
     }
@@ -65,38 +66,9 @@ fn cuts(audio: &[f32], sizes: WindowSizes) -> Vec<usize> {
         .collect()
 }
 
-/// `audio` with `before` and `after` samples mirrored at its ends, the end samples themselves not repeated.
-///
-/// Audio shorter than the padding is mirrored back and forth; a single sample is repeated, none gives zeros.
-#[must_use]
-pub fn reflect_pad(audio: &[f32], before: usize, after: usize) -> Vec<f32> {
-    let period = 2 * audio.len().saturating_sub(1);
-    let at = |position: isize| match (audio.len(), period) {
-        (0, _) => 0.0,
-        (_, 0) => audio[0],
-        (length, period) => {
-            let folded = position.rem_euclid(period as isize) as usize;
-            audio[if folded < length { folded } else { period - folded }]
-        }
-    };
-    let mut padded = Vec::with_capacity(before + audio.len() + after);
-    padded.extend((-(before as isize)..0).map(at));
-    padded.extend_from_slice(audio);
-    padded.extend((audio.len() as isize..(audio.len() + after) as isize).map(at));
-    padded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn padding_mirrors_without_repeating_the_edge() {
-        assert_eq!(reflect_pad(&[1.0, 2.0, 3.0], 2, 2), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]);
-        assert_eq!(reflect_pad(&[1.0, 2.0], 3, 3), [2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0]);
-        assert_eq!(reflect_pad(&[5.0], 2, 1), [5.0; 4]);
-        assert_eq!(reflect_pad(&[], 1, 1), [0.0; 2]);
-    }
 
     #[test]
     fn a_long_recording_is_cut_at_its_silences_and_covered_once() {
