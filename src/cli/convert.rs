@@ -219,14 +219,17 @@ impl ConvertPlan {
         for path in files.into_iter().chain([&args.model_settings.pitch_model]).flatten() {
             std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
         }
+        if output.reference.is_some() && output.bits != Bits::Sixteen {
+            return Err(Error::argument("--bits", "16 with --reference", "another depth"));
+        }
         let jobs = jobs::plan(&args.inputs, &args.output, output.format, args.force)?;
         let quantise = if output.reference.is_some() { Quantise::TruncateToZero } else { Quantise::Round };
         let format = sample_format(output.bits);
         for job in &jobs {
             Encoding::new(job.container, format, quantise)?;
         }
-        if jobs.len() > 1 && output.plot.as_ref().is_some_and(|plot| plot.is_file()) {
-            return Err(Error::argument("--plot", "a folder, for several inputs", "a file"));
+        if let Some(plot) = &output.plot {
+            check_plot(plot, jobs.len())?;
         }
         Ok(Self {
             jobs,
@@ -256,6 +259,17 @@ impl ConvertPlan {
         name.push(".png");
         Some(plot.join(name))
     }
+}
+
+fn check_plot(plot: &Path, files: usize) -> Result<()> {
+    if files > 1 && plot.is_file() {
+        return Err(Error::argument("--plot", "a folder, for several inputs", plot.display()));
+    }
+    let is_png = plot.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    if files == 1 && !plot.is_dir() && !is_png {
+        return Err(Error::argument("--plot", "a name that ends in .png, or a folder", plot.display()));
+    }
+    Ok(())
 }
 
 fn conversion_params(args: &ConvertArgs) -> ConversionParams {
@@ -345,19 +359,20 @@ fn convert_file(
 
     let started = Instant::now();
     let display = progress.file(&job.input, audio_seconds);
-    let converted = convert(&input, &mut |done_seconds| display.advance(done_seconds))?;
+    let mut converted = convert(&input, &mut |done_seconds| display.advance(done_seconds))?;
     drop(display);
     let seconds = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let output = Recording { samples: converted.samples.clone(), sample_rate_hz: converted.sample_rate_hz };
+    let output =
+        Recording { samples: std::mem::take(&mut converted.samples), sample_rate_hz: converted.sample_rate_hz };
     create_parent(&job.output)?;
     write(&job.output, &output, Encoding::new(job.container, plan.format, plan.quantise)?)?;
     let write_seconds = started.elapsed().as_secs_f64();
 
     if let Some(path) = plan.plot_of(job) {
         create_parent(&path)?;
-        plot::draw(&path, &input, &converted)?;
+        plot::draw(&path, [&input, &output], [&converted.f0_before_hz, &converted.f0_after_hz])?;
     }
     progress.done(&job.input, &job.output, audio_seconds, seconds);
     Ok(FileReport {
@@ -449,6 +464,7 @@ mod tests {
             (["--protect", "0.6"], "protect"),
             (["--index-rate", "1.1"], "index rate"),
             (["--output-rate", "10"], "--output-rate"),
+            (["--plot", "figure.jpg"], "--plot"),
         ] {
             let error = planned(folder.path(), &arguments).unwrap_err();
             assert_eq!(error.exit_code(), 64);
