@@ -22,7 +22,8 @@ const RIGHT: f32 = 1790.0;
 /// Top edge and height of each panel.
 const ROWS: [(f32, f32); 5] = [(90.0, 210.0), (376.0, 210.0), (662.0, 380.0), (1118.0, 450.0), (1644.0, 450.0)];
 
-/// Draws `input` and `output`, and the pitch of each (`f0_hz`, one value per 10 ms, 0 where unvoiced), into the PNG file `path`, which appears under its name only when it is whole.
+/// Draws `input` and `output`, and the pitch of each (`f0_hz`, one value per 10 ms, 0 where unvoiced), into the PNG file
+/// `path`, which appears under its name only when it is whole.
 ///
 /// # Errors
 /// [`Error::Argument`] if the name does not end in `.png`, [`Error::Io`] if the file cannot be written.

@@ -136,9 +136,7 @@ impl Report {
 #[must_use]
 pub fn stage_reports(times: &StageTimes, audio_seconds: f64) -> Vec<StageReport> {
     let stages = Stage::ALL.iter().map(|&stage| (stage.name(), times.of(stage).as_secs_f64()));
-    stages
-        .map(|(name, seconds)| StageReport { name: name.into(), seconds, rtf: rtf(seconds, audio_seconds) })
-        .collect()
+    stages.map(|(name, seconds)| StageReport { name: name.into(), seconds, rtf: rtf(seconds, audio_seconds) }).collect()
 }
 
 /// Processing time over audio time; 0 for no audio.
