@@ -52,7 +52,7 @@ impl Level {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 8,
-            _ => 4,
+            _ => 6,
         }
     }
 

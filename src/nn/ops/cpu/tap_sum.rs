@@ -16,7 +16,7 @@ pub struct TapSum<'a> {
     pub weights: &'a [f32],
     /// One for each row, or none.
     pub bias: Option<&'a [f32]>,
-    /// 1, 2, 4 or 8.
+    /// As [`row_blocks`] gives them.
     pub rows: usize,
     /// Columns of the output.
     pub columns: usize,
@@ -24,18 +24,13 @@ pub struct TapSum<'a> {
     pub accumulate: bool,
 }
 
-/// Splits `rows` into blocks of `(first, rows)`, each as large as the level sums at once, then halving.
+/// Splits `rows` into blocks of `(first, rows)`, each as large as the level sums at once while that many are left.
 pub fn row_blocks(level: Level, rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let mut first = 0;
-    let mut size = level.rows();
     std::iter::from_fn(move || {
-        while size > rows - first {
-            size /= 2;
-        }
-        (size > 0).then(|| {
-            first += size;
-            (first - size, size)
-        })
+        let size = [level.rows(), 4, 2, 1].into_iter().find(|&size| size <= rows - first)?;
+        first += size;
+        Some((first - size, size))
     })
 }
 
@@ -82,11 +77,12 @@ impl Kernel for Tiles<'_> {
         // SAFETY: `TapSum::write` passes on its caller's promise. Each tile keeps within rows and columns.
         unsafe {
             match self.sum.rows {
-                8 => self.sweep::<V, 8, 3, 2>(),
+                8 if V::MANY_REGISTERS => self.sweep::<V, 8, 3, 2>(),
+                6 if !V::MANY_REGISTERS => self.sweep::<V, 6, 2, 1>(),
                 4 if V::MANY_REGISTERS => self.sweep::<V, 4, 6, 3>(),
-                4 => self.sweep::<V, 4, 3, 2>(),
+                4 => self.sweep::<V, 4, 2, 1>(),
                 2 if V::MANY_REGISTERS => self.sweep::<V, 2, 8, 4>(),
-                2 => self.sweep::<V, 2, 5, 3>(),
+                2 => self.sweep::<V, 2, 4, 2>(),
                 1 => self.sweep::<V, 1, 8, 4>(),
                 rows => unreachable!("no block has {rows} rows"),
             }
