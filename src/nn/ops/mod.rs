@@ -3,8 +3,12 @@
 //! [`VoiceOps`] has two implementations: [`plain`] burn for any backend, and the kernels of the CPU.
 //! Tests compare the two on random shapes, so a fast kernel always has its slow twin.
 
+#[allow(unsafe_code, reason = "vector instructions, and tasks that share an output")]
+mod cpu;
 mod flex;
 pub mod plain;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 

@@ -1,0 +1,163 @@
+//! One-dimensional convolution with any stride, dilation, padding and groups.
+
+use super::super::Conv1dSpec;
+use super::level::Level;
+use super::parallel::{Grid, Output};
+use super::tap_sum::{self, OVERREAD, TapSum};
+use super::{Around, activation, fill_row, row_stride, scratch};
+
+/// Values of input that one tile works on: a quarter of a small second-level cache.
+const TILE_VALUES: usize = 1 << 16;
+
+/// Packed weights and geometry.
+#[derive(Clone, Debug)]
+pub struct Conv1d {
+    level: Level,
+    spec: Conv1dSpec,
+    in_per_group: usize,
+    out_per_group: usize,
+    taps: usize,
+    /// Group after group as [`tap_sum::pack`] makes them, `k = channel * taps + tap`.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Rows of one group that are summed at once.
+#[derive(Clone, Copy)]
+struct Block {
+    group: usize,
+    first: usize,
+    rows: usize,
+}
+
+impl Conv1d {
+    /// Packs `weight` `[out, in / groups, taps]` and `bias` `[out]`.
+    pub fn new(level: Level, weight: &[f32], shape: [usize; 3], bias: Option<&[f32]>, spec: Conv1dSpec) -> Self {
+        let [out, in_per_group, taps] = shape;
+        assert_eq!(weight.len(), out * in_per_group * taps);
+        assert!(out.is_multiple_of(spec.groups), "groups must divide the output channels");
+        let out_per_group = out / spec.groups;
+        let per_row = in_per_group * taps;
+        let pack = |group: usize| {
+            let weight = |row: usize, k: usize| weight[(group * out_per_group + row) * per_row + k];
+            tap_sum::pack(level, out_per_group, per_row, weight)
+        };
+        let weights = (0..spec.groups).flat_map(pack).collect();
+        let bias = bias.map_or_else(|| vec![0.0; out], <[f32]>::to_vec);
+        Self { level, spec, in_per_group, out_per_group, taps, weights, bias }
+    }
+
+    /// Output channels.
+    pub fn channels(&self) -> usize {
+        self.spec.groups * self.out_per_group
+    }
+
+    /// Output length for `time` input samples.
+    pub fn length(&self, time: usize) -> usize {
+        let padded = time + self.spec.padding[0] + self.spec.padding[1];
+        let reach = self.spec.dilation * (self.taps - 1) + 1;
+        if padded < reach { 0 } else { (padded - reach) / self.spec.stride + 1 }
+    }
+
+    /// Convolves `x` `[batch, in, time]` into `out` `[batch, out, length(time)]`.
+    pub fn run(&self, x: &[f32], batch: usize, time: usize, around: Around, out: &mut [f32]) {
+        let length = self.length(time);
+        let per_row = self.in_per_group * self.taps;
+        assert_eq!(x.len(), batch * self.spec.groups * self.in_per_group * time);
+        assert_eq!(out.len(), batch * self.channels() * length);
+        assert!(around.residual.is_none_or(|residual| residual.len() == out.len()));
+        if out.is_empty() {
+            return;
+        }
+        let blocks: Vec<Block> = (0..self.spec.groups)
+            .flat_map(|group| {
+                let blocks = tap_sum::row_blocks(self.level, self.out_per_group);
+                blocks.map(move |(first, rows)| Block { group, first, rows })
+            })
+            .collect();
+        let tile = (TILE_VALUES / (self.in_per_group * self.spec.stride) / 48 * 48).clamp(96, 960);
+        let tiles = length.div_ceil(tile);
+        let grid = Grid::new(batch * tiles, blocks.len(), out.len() * per_row);
+        let out = Output::new(out);
+        grid.run(|index, part| {
+            let start = index % tiles * tile;
+            let blocks = &blocks[grid.share(blocks.len(), part)];
+            self.tile(x, index / tiles, time, start..length.min(start + tile), blocks, around, out);
+        });
+    }
+
+    /// Output samples `samples` of some blocks of channels of one batch entry.
+    #[allow(clippy::too_many_arguments, reason = "private: the state of one task")]
+    fn tile(
+        &self,
+        x: &[f32],
+        entry: usize,
+        time: usize,
+        samples: std::ops::Range<usize>,
+        blocks: &[Block],
+        around: Around,
+        out: Output,
+    ) {
+        let Conv1dSpec { stride, dilation, groups, .. } = self.spec;
+        let length = self.length(time);
+        let per_row = self.in_per_group * self.taps;
+        let row = row_stride(samples.len() + dilation * (self.taps - 1) / stride);
+        let offset = |k: usize| {
+            let reach = k % self.taps * dilation;
+            ((k / self.taps * stride + reach % stride) * row + reach / stride) as u32
+        };
+        let offsets: Vec<u32> = (0..per_row).map(offset).collect();
+        scratch::with(self.in_per_group * stride * row + OVERREAD, |input| {
+            let mut filled = None;
+            for &Block { group, first, rows } in blocks {
+                if filled.replace(group) != Some(group) {
+                    let channels = (entry * groups + group) * self.in_per_group * time..;
+                    self.fill(&x[channels][..self.in_per_group * time], time, samples.start, row, around, input);
+                }
+                let channel = group * self.out_per_group + first;
+                let sum = TapSum {
+                    x: input,
+                    offsets: &offsets,
+                    weights: &self.weights[channel * per_row..][..rows * per_row],
+                    bias: Some(&self.bias[channel..channel + rows]),
+                    rows,
+                    columns: samples.len(),
+                    accumulate: false,
+                };
+                let base = (entry * self.channels() + channel) * length + samples.start;
+                // SAFETY: each task has its own channels and samples, within the output that `run` has checked.
+                unsafe { sum.write(self.level, out.at(base), length) };
+                for row in 0..rows {
+                    let at = base + row * length;
+                    let residual = around.residual.map(|residual| &residual[at..at + samples.len()]);
+                    // SAFETY: as above.
+                    let values = unsafe { out.slice(at, samples.len()) };
+                    activation::finish(self.level, values, residual, around.after);
+                }
+            }
+        });
+    }
+
+    /// Copies one group's channels, each split into `stride` rows of every `stride`-th sample.
+    fn fill(&self, x: &[f32], time: usize, start: usize, row: usize, around: Around, input: &mut [f32]) {
+        let stride = self.spec.stride;
+        if time == 0 {
+            return input.fill(0.0);
+        }
+        let start = (start * stride) as isize - self.spec.padding[0] as isize;
+        for (x, rows) in x.chunks_exact(time).zip(input.chunks_exact_mut(stride * row)) {
+            if stride == 1 {
+                fill_row(self.level, x, start, rows, around.before);
+            } else {
+                scratch::with(rows.len(), |samples| {
+                    fill_row(self.level, x, start, samples, around.before);
+                    for (phase, row) in rows.chunks_exact_mut(row).enumerate() {
+                        for (value, samples) in row.iter_mut().zip(samples.chunks_exact(stride)) {
+                            *value = samples[phase];
+                        }
+                    }
+                });
+            }
+        }
+    }
+}

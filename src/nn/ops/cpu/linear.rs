@@ -1,0 +1,127 @@
+//! Linear maps of rows.
+//!
+//! The inner loop runs with the roles exchanged: the packed weights are its signals, the rows of input its weights, so
+//! that its columns are the output features.
+
+use super::level::Level;
+use super::parallel::{Grid, Output};
+use super::tap_sum::{self, OVERREAD, TapSum};
+use super::{Around, activation, scratch};
+
+/// Output features in a panel: three vectors of the widest level, six of the next.
+const PANEL: usize = 48;
+
+/// Packed weights and sizes.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    level: Level,
+    inputs: usize,
+    outputs: usize,
+    /// Panels of [`PANEL`] output features, each `[in + 1, features]`; the last row is the bias.
+    panels: Vec<f32>,
+    offsets: Vec<u32>,
+}
+
+impl Linear {
+    /// Packs `weight` `[out, in]` and `bias` `[out]`.
+    pub fn new(level: Level, weight: &[f32], [outputs, inputs]: [usize; 2], bias: Option<&[f32]>) -> Self {
+        assert_eq!(weight.len(), outputs * inputs);
+        let count = outputs.div_ceil(PANEL);
+        let mut panels = vec![0.0; count * (inputs + 1) * PANEL + OVERREAD];
+        for (panel, packed) in panels.chunks_exact_mut((inputs + 1) * PANEL).take(count).enumerate() {
+            for feature in 0..PANEL.min(outputs - panel * PANEL) {
+                let output = panel * PANEL + feature;
+                for (input, packed) in packed.chunks_exact_mut(PANEL).enumerate() {
+                    packed[feature] = match weight[output * inputs..][..inputs].get(input) {
+                        Some(weight) => *weight,
+                        None => bias.map_or(0.0, |bias| bias[output]),
+                    };
+                }
+            }
+        }
+        let offsets = (0..=inputs).map(|input| (input * PANEL) as u32).collect();
+        Self { level, inputs, outputs, panels, offsets }
+    }
+
+    /// Output features.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Maps `x` `[rows, in]` into `out` `[rows, out]`.
+    pub fn run(&self, x: &[f32], rows: usize, around: Around, out: &mut [f32]) {
+        /// Rows of one task: enough to use a panel well while it is in the cache.
+        const TILE: usize = 64;
+        assert_eq!(x.len(), rows * self.inputs);
+        assert_eq!(out.len(), rows * self.outputs);
+        assert!(around.residual.is_none_or(|residual| residual.len() == out.len()));
+        if out.is_empty() {
+            return;
+        }
+        let count = self.outputs.div_ceil(PANEL);
+        let tiles = rows.div_ceil(TILE);
+        let grid = Grid::new(tiles, count, out.len() * self.inputs);
+        let out = Output::new(out);
+        grid.run(|tile, part| {
+            let rows = tile * TILE..rows.min((tile + 1) * TILE);
+            self.tile(x, rows, grid.share(count, part), around, out);
+        });
+    }
+
+    fn tile(
+        &self,
+        x: &[f32],
+        tile: std::ops::Range<usize>,
+        panels: std::ops::Range<usize>,
+        around: Around,
+        out: Output,
+    ) {
+        let depth = self.inputs + 1;
+        let blocks = tap_sum::row_blocks(self.level, tile.len());
+        scratch::with(tile.len() * depth, |packed| {
+            self.pack_rows(&x[tile.start * self.inputs..tile.end * self.inputs], around, packed);
+            for panel in panels {
+                let columns = PANEL.min(self.outputs - panel * PANEL);
+                for (first, rows) in blocks.clone() {
+                    let sum = TapSum {
+                        x: &self.panels[panel * depth * PANEL..],
+                        offsets: &self.offsets,
+                        weights: &packed[first * depth..][..rows * depth],
+                        bias: None,
+                        rows,
+                        columns,
+                        accumulate: false,
+                    };
+                    let base = (tile.start + first) * self.outputs + panel * PANEL;
+                    // SAFETY: each task has its own rows and panels, within the output that `run` has checked.
+                    unsafe { sum.write(self.level, out.at(base), self.outputs) };
+                    for row in 0..rows {
+                        let at = base + row * self.outputs;
+                        let residual = around.residual.map(|residual| &residual[at..at + columns]);
+                        // SAFETY: as above.
+                        let values = unsafe { out.slice(at, columns) };
+                        activation::finish(self.level, values, residual, around.after);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Packs rows of `x` as the inner loop reads weights, with a 1 after each for the bias.
+    fn pack_rows(&self, x: &[f32], around: Around, packed: &mut [f32]) {
+        let depth = self.inputs + 1;
+        scratch::with(self.inputs, |row| {
+            for (first, rows) in tap_sum::row_blocks(self.level, x.len() / self.inputs.max(1)) {
+                let block = &mut packed[first * depth..][..rows * depth];
+                for index in 0..rows {
+                    let x = &x[(first + index) * self.inputs..][..self.inputs];
+                    activation::copy(self.level, x, row, around.before);
+                    for (slot, value) in block[index..].iter_mut().step_by(rows).zip(row.iter()) {
+                        *slot = *value;
+                    }
+                }
+                block[self.inputs * rows..].fill(1.0);
+            }
+        });
+    }
+}
