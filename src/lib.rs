@@ -1,6 +1,7 @@
 //! Real-time streaming voice conversion.
 
 pub mod checkpoint;
+pub mod cli;
 pub mod error;
 pub mod nn;
 

@@ -1,33 +1,186 @@
-//! Reads PyTorch checkpoints (zip and legacy) without executing them.
+//! Opens PyTorch checkpoints (zip and legacy) without executing them.
 
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-use half::f16;
-use pytorch_reader::{DType, PytorchReader};
+use pytorch_reader::{DType, FileFormat, PickleValue, PytorchError, PytorchReader};
+use serde_json::{Map, Value};
+use zip::{CompressionMethod, ZipArchive};
 
-use super::tensors::{Tensor, Values};
+use super::container::{Container, Entry, Format, Precision, Source};
+use super::pickle;
 use crate::error::{Error, Result};
 
 /// Top-level keys under which published checkpoints keep their tensors.
 const NESTS: [&str; 3] = ["weight", "model", "state_dict"];
 
-/// All floating-point tensors of the file; integers are skipped.
-pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    let unreadable = |e: pytorch_reader::PytorchError| Error::format(path, "a PyTorch checkpoint", e);
+/// Largest pickle: fairseq's, with its training state, stays below 2 MB.
+const MAX_PICKLE_BYTES: u64 = 16 << 20;
+
+/// Views may share a storage, so tensors may be larger than their file; more than this is a bomb.
+const MAX_VIEWS_PER_BYTE: u64 = 4;
+
+/// Pickles at the start of a legacy file: magic, protocol, system, object, storage keys.
+const LEGACY_PICKLES: usize = 5;
+
+const EXPECTED: &str = "a PyTorch checkpoint";
+
+/// Reads names, shapes and plain values; no tensor bytes.
+pub(super) fn open(path: &Path) -> Result<Container> {
+    vet(path)?;
+    let unreadable = |e: PytorchError| match e {
+        PytorchError::Io(e) => Error::io(path, e),
+        e => Error::format(path, EXPECTED, e),
+    };
     let reader = PytorchReader::new(path).map_err(unreadable)?;
-    let mut tensors = Vec::with_capacity(reader.len());
-    for (name, tensor) in reader.into_tensors() {
-        let read = || tensor.read().map_err(|e| Error::tensor(path, &name, "readable values", e));
-        let values = match tensor.dtype() {
-            DType::F32 => {
-                Values::F32(read()?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-            }
-            DType::F16 => Values::F16(read()?.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect()),
-            _ => continue,
-        };
-        let nest = NESTS.iter().find_map(|nest| name.strip_prefix(nest)?.strip_prefix('.'));
-        let short = nest.unwrap_or(&name).to_owned();
-        tensors.push((short, Tensor { shape: tensor.shape().to_vec(), values }));
+    let format = match reader.metadata().format_type {
+        FileFormat::Zip => Format::Zip,
+        FileFormat::Legacy => Format::Legacy,
+        FileFormat::Pickle => Format::Pickle,
+        FileFormat::Tar => return Err(Error::format(path, EXPECTED, "a TAR archive from before PyTorch 0.1.10")),
+    };
+    let values = PytorchReader::read_pickle_data(path, None).map_err(unreadable)?;
+    let values = match plain(values) {
+        Value::Object(values) => values,
+        _ => Map::new(),
+    };
+    let entries: Vec<Entry> = reader.into_tensors().into_iter().map(|(name, tensor)| entry(name, tensor)).collect();
+    bound_views(path, &entries)?;
+    Ok(Container { path: path.to_owned(), format, values, entries })
+}
+
+fn entry(name: String, tensor: pytorch_reader::Tensor) -> Entry {
+    let nest = NESTS.iter().find_map(|nest| name.strip_prefix(nest)?.strip_prefix('.'));
+    let precision = match tensor.dtype() {
+        DType::F16 => Precision::F16,
+        DType::BF16 => Precision::Bf16,
+        DType::F32 => Precision::F32,
+        DType::F64 => Precision::F64,
+        _ => Precision::Other,
+    };
+    let shape = tensor.shape().to_vec();
+    let name = nest.map_or_else(|| name.clone(), str::to_owned);
+    Entry { name, shape, precision, source: Source::PyTorch(tensor) }
+}
+
+/// A view of stride 0 may claim any size, so the file's length bounds what all tensors come to.
+fn bound_views(path: &Path, entries: &[Entry]) -> Result<()> {
+    let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    let limit = length.saturating_mul(MAX_VIEWS_PER_BYTE);
+    let claimed = entries.iter().map(|entry| match &entry.source {
+        Source::PyTorch(tensor) => tensor.byte_len() as u64,
+        Source::Safetensors { start, end } => end - start,
+    });
+    let claimed = claimed.fold(0, u64::saturating_add);
+    if claimed > limit {
+        return Err(Error::Limit {
+            path: path.to_owned(),
+            what: "the size of all tensors in bytes".into(),
+            claimed,
+            limit,
+        });
     }
-    Ok(tensors)
+    Ok(())
+}
+
+/// Plain values as JSON; Python objects as `{"__type__": name}`, numbers that JSON lacks as null.
+fn plain(value: PickleValue) -> Value {
+    match value {
+        PickleValue::None | PickleValue::Bytes(_) => Value::Null,
+        PickleValue::Bool(b) => b.into(),
+        PickleValue::Int(i) => i.into(),
+        PickleValue::Float(f) => f.into(),
+        PickleValue::String(s) => s.into(),
+        PickleValue::List(items) => items.into_iter().map(plain).collect(),
+        PickleValue::Dict(pairs) => pairs.into_iter().map(|(k, v)| (k, plain(v))).collect::<Map<_, _>>().into(),
+        PickleValue::Unsupported(name) => Value::Object(Map::from_iter([("__type__".to_owned(), name.into())])),
+    }
+}
+
+/// Refuses, before anything is built, what no honest checkpoint holds.
+fn vet(path: &Path) -> Result<()> {
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut start = Vec::with_capacity(64);
+    file.by_ref().take(64).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    if start.starts_with(b"PK\x03\x04") {
+        return vet_zip(path);
+    }
+    // `torch.save` has always written protocol 2 or later, which opens with this byte.
+    if start.first() != Some(&0x80) {
+        return Err(Error::format(path, EXPECTED, starts_with(&start)));
+    }
+    let is_legacy = start.windows(10).any(|w| w == [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]);
+    let mut bytes = start;
+    file.take(MAX_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    let mut rest = bytes.as_slice();
+    for _ in 0..if is_legacy { LEGACY_PICKLES } else { 1 } {
+        let length = vet_pickle(path, rest)?;
+        rest = &rest[length..];
+    }
+    Ok(())
+}
+
+fn vet_zip(path: &Path) -> Result<()> {
+    let damaged = |e: zip::result::ZipError| Error::format(path, EXPECTED, format!("a damaged zip archive: {e}"));
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
+    let mut has_pickle = false;
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index_raw(index).map_err(damaged)?;
+        let name = entry.name().map_err(damaged)?.into_owned();
+        let is_pickle = name.ends_with("data.pkl");
+        if !is_pickle && !name.contains("data/") {
+            continue;
+        }
+        // `torch.save` stores; what is deflated can claim any size.
+        if entry.compression() != CompressionMethod::Stored {
+            return Err(Error::format(
+                path,
+                "entries stored as `torch.save` stores them",
+                format!("`{name}` compressed"),
+            ));
+        }
+        if !is_pickle {
+            continue;
+        }
+        has_pickle = true;
+        if entry.size() > MAX_PICKLE_BYTES {
+            return Err(Error::Limit {
+                path: path.to_owned(),
+                what: format!("`{name}`"),
+                claimed: entry.size(),
+                limit: MAX_PICKLE_BYTES,
+            });
+        }
+        let mut bytes = Vec::new();
+        entry.by_ref().take(MAX_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+        vet_pickle(path, &bytes)?;
+    }
+    if has_pickle { Ok(()) } else { Err(Error::format(path, EXPECTED, "a zip archive without data.pkl")) }
+}
+
+/// Returns the pickle's length.
+fn vet_pickle(path: &Path, bytes: &[u8]) -> Result<usize> {
+    let scan = pickle::scan(bytes).map_err(|found| Error::format(path, EXPECTED, found))?;
+    match scan.imports.iter().find(|import| pickle::runs_code(import)) {
+        Some(import) => Err(Error::format(
+            path,
+            "tensors, numbers and text",
+            format!("a pickle that calls `{import}`: it was made to run code where it is loaded (Syrinx runs none)"),
+        )),
+        None => Ok(scan.length),
+    }
+}
+
+/// What a file that is no checkpoint starts with, for messages.
+pub(super) fn starts_with(start: &[u8]) -> String {
+    match start {
+        [] => "an empty file".into(),
+        [b'R', b'I', b'F', b'F', ..] => "a RIFF (wav) file".into(),
+        [b'I', b'x' | b'w', ..] => "a FAISS index".into(),
+        [b'<', ..] => "a text or HTML file; was a download page saved?".into(),
+        s if s.starts_with(b"version https://git-lfs") => "a Git LFS pointer; fetch the file itself".into(),
+        s => format!("a file that starts with {:02x?}", &s[..s.len().min(8)]),
+    }
 }

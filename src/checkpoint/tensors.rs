@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
-use half::f16;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
+use super::container::{Container, Precision};
 use crate::error::{Error, Result};
 
 /// One tensor: row-major values in the precision of the file.
@@ -43,12 +45,35 @@ impl Tensor {
         Self { shape, values: Values::F32(values) }
     }
 
+    /// A tensor from its little-endian bytes; `precision` is a floating-point one, and the counts agree.
+    pub(super) fn from_bytes(shape: Vec<usize>, precision: Precision, bytes: &[u8]) -> Self {
+        let values = match precision {
+            Precision::F16 => {
+                let mut values = vec![f16::ZERO; bytes.len() / 2];
+                bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
+                Values::F16(values)
+            }
+            Precision::F32 => {
+                let mut values = vec![0.0_f32; bytes.len() / 4];
+                bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
+                Values::F32(values)
+            }
+            Precision::Bf16 => {
+                Values::F32(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
+            }
+            Precision::F64 | Precision::Other => {
+                let wide = |b: &[u8]| b.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte));
+                Values::F32(bytes.chunks_exact(8).map(|b| f64::from_bits(wide(b)) as f32).collect())
+            }
+        };
+        Self { shape, values }
+    }
+
     /// The values widened to f32.
     #[must_use]
     pub fn to_f32(&self) -> Vec<f32> {
         match &self.values {
             Values::F16(v) => {
-                use half::slice::HalfFloatSliceExt;
                 let mut wide = vec![0.0; v.len()];
                 v.as_slice().convert_to_f32_slice(&mut wide);
                 wide
@@ -88,15 +113,13 @@ impl Tensors {
         Self { path: path.into(), by_name }
     }
 
-    /// Reads a checkpoint of any supported container: PyTorch (zip or legacy) or safetensors.
+    /// Reads every floating-point tensor of a checkpoint: PyTorch (zip or legacy) or safetensors.
     ///
     /// # Errors
-    /// Unreadable, truncated or unknown files, and tensors of unsupported types.
+    /// Unreadable, truncated or unknown files, and claims larger than the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let is_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        let tensors = if is_safetensors { super::safetensors::read(path)? } else { super::pytorch::read(path)? };
-        Ok(Self::new(path, tensors))
+        let container = Container::open(path.as_ref())?;
+        Ok(Self::new(&container.path, container.read(|_| true)?))
     }
 
     /// The file these tensors came from.
