@@ -1,1 +1,7 @@
-fn main() {}
+//! The `syrinx` program: see [`syrinx::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syrinx::cli::main()
+}

@@ -43,12 +43,12 @@ pub(super) fn open(path: &Path) -> Result<Container> {
         FileFormat::Pickle => Format::Pickle,
         FileFormat::Tar => return Err(Error::format(path, EXPECTED, "a TAR archive from before PyTorch 0.1.10")),
     };
-    let entries: Vec<Entry> = reader.into_tensors().into_iter().map(|(name, tensor)| entry(name, tensor)).collect();
+    let entries: Vec<Entry> = reader.into_tensors().into_iter().map(|(name, tensor)| entry(&name, tensor)).collect();
     bound_views(path, &entries)?;
     Ok(Container { path: path.to_owned(), format, values, entries })
 }
 
-fn entry(name: String, tensor: pytorch_reader::Tensor) -> Entry {
+fn entry(name: &str, tensor: pytorch_reader::Tensor) -> Entry {
     let nest = NESTS.iter().find_map(|nest| name.strip_prefix(nest)?.strip_prefix('.'));
     let precision = match tensor.dtype() {
         DType::F16 => Precision::F16,
@@ -58,7 +58,7 @@ fn entry(name: String, tensor: pytorch_reader::Tensor) -> Entry {
         _ => Precision::Other,
     };
     let shape = tensor.shape().to_vec();
-    let name = nest.map_or_else(|| name.clone(), str::to_owned);
+    let name = nest.unwrap_or(name).to_owned();
     Entry { name, shape, precision, source: Source::PyTorch(tensor) }
 }
 

@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use rayon::prelude::*;
-use safetensors::Dtype;
 use safetensors::tensor::Metadata;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
 use super::container::{Container, Entry, Format, Precision, Source};
@@ -57,13 +57,7 @@ pub(super) fn open(path: &Path) -> Result<Container> {
     }
     let entries = header.tensors().into_iter().map(|(name, info)| {
         let (start, end) = (data_start + info.data_offsets.0 as u64, data_start + info.data_offsets.1 as u64);
-        let precision = match info.dtype {
-            Dtype::F16 => Precision::F16,
-            Dtype::BF16 => Precision::Bf16,
-            Dtype::F32 => Precision::F32,
-            Dtype::F64 => Precision::F64,
-            _ => Precision::Other,
-        };
+        let precision = precision(info.dtype);
         Entry { name, shape: info.shape.clone(), precision, source: Source::Safetensors { start, end } }
     });
     let entries = entries.collect();
@@ -92,4 +86,24 @@ pub(super) fn read(
         Ok((entry.name.clone(), Tensor::from_bytes(entry.shape.clone(), entry.precision, &bytes)))
     };
     container.entries.par_iter().filter(wanted).map(read).collect()
+}
+
+/// Every floating-point tensor in the file image `bytes`, called `path` in messages.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| Error::format(path, EXPECTED, e))?;
+    let floats = file.iter().filter(|(_, view)| precision(view.dtype()).is_float());
+    let tensors = floats.map(|(name, view)| {
+        (name.to_owned(), Tensor::from_bytes(view.shape().to_vec(), precision(view.dtype()), view.data()))
+    });
+    Ok(tensors.collect())
+}
+
+fn precision(dtype: Dtype) -> Precision {
+    match dtype {
+        Dtype::F16 => Precision::F16,
+        Dtype::BF16 => Precision::Bf16,
+        Dtype::F32 => Precision::F32,
+        Dtype::F64 => Precision::F64,
+        _ => Precision::Other,
+    }
 }

@@ -196,11 +196,11 @@ impl ModelsDirectory {
         }
         let is_name = !given.contains(['/', '\\']);
         let voices = self.voices();
-        let named = voices.iter().find(|path| {
+        let found = voices.iter().find(|path| {
             let matches = |part: Option<&std::ffi::OsStr>| part.is_some_and(|part| part == given);
             is_name && (matches(path.file_name()) || matches(path.file_stem()))
         });
-        named.cloned().ok_or_else(|| {
+        found.cloned().ok_or_else(|| {
             let names: Vec<String> =
                 voices.iter().filter_map(|v| v.file_stem()).map(|v| v.to_string_lossy().into_owned()).collect();
             let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

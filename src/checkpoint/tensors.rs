@@ -122,6 +122,15 @@ impl Tensors {
         Ok(Self::new(&container.path, container.read(|_| true)?))
     }
 
+    /// Reads safetensors that are embedded in the program, called `name` in messages.
+    ///
+    /// # Errors
+    /// The bytes are not a whole safetensors file.
+    pub fn from_safetensors(name: &str, bytes: &[u8]) -> Result<Self> {
+        let path = Path::new(name);
+        Ok(Self::new(path, super::safetensors::parse(path, bytes)?))
+    }
+
     /// The file these tensors came from.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -183,17 +192,17 @@ impl<'a> Weights<'a> {
         Error::tensor(self.path(), self.full_name(name), expected, found)
     }
 
-    /// The shape of a tensor of `D` dimensions.
+    /// The shape of a tensor of `D` dimensions, none of them 0.
     ///
     /// # Errors
-    /// The tensor is missing or has another number of dimensions.
+    /// The tensor is missing, has another number of dimensions or no value at all.
     pub fn shape<const D: usize>(&self, name: impl Display) -> Result<[usize; D]> {
         let full = self.full_name(name);
         let found = self.tensors.get(&full);
         let shape = found.map(|t| t.shape.as_slice());
-        shape.and_then(|s| s.try_into().ok()).ok_or_else(|| {
+        shape.filter(|s| !s.contains(&0)).and_then(|s| s.try_into().ok()).ok_or_else(|| {
             let found = shape.map_or("nothing".to_owned(), |s| format!("{s:?}"));
-            Error::tensor(self.path(), full, format!("{D} dimensions"), found)
+            Error::tensor(self.path(), full, format!("{D} dimensions above 0"), found)
         })
     }
 

@@ -282,10 +282,10 @@ impl Facts<'_> {
             let found = format!("{:?}", c.upsample_rates);
             return Err(self.error("upsample_rates", format!("a product of {hop}, one hop of 10 ms"), found));
         }
-        if c.inter_channels % 2 != 0 {
+        if !c.inter_channels.is_multiple_of(2) {
             return Err(self.error("inter_channels", "an even number", c.inter_channels));
         }
-        if c.hidden_channels % c.heads != 0 {
+        if !c.hidden_channels.is_multiple_of(c.heads) {
             return Err(self.error("n_heads", format!("a divisor of {}", c.hidden_channels), c.heads));
         }
         if let Some(even) = c.resblock_kernel_sizes.iter().chain([&c.kernel_size]).find(|&k| k % 2 == 0) {
@@ -304,7 +304,7 @@ impl Facts<'_> {
             let expected = format!("at least the rate {rate}, and of its parity");
             return Err(self.error("upsample_kernel_sizes", expected, kernel));
         }
-        if c.upsample_initial_channel % (1 << c.upsample_rates.len()) != 0 {
+        if !c.upsample_initial_channel.is_multiple_of(1 << c.upsample_rates.len()) {
             let expected = format!("a multiple of {}, since each stage halves it", 1 << c.upsample_rates.len());
             return Err(self.error("upsample_initial_channel", expected, c.upsample_initial_channel));
         }

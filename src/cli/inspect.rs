@@ -1,11 +1,11 @@
 //! `syrinx inspect`: what a file is.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::checkpoint::{Summary, summarise};
+use crate::error::Result;
 
 /// Arguments of `syrinx inspect`.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,32 +25,25 @@ pub struct InspectArgs {
 ///
 /// # Errors
 /// The first file that cannot be read or is nothing Syrinx knows.
-pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    write(args, &mut std::io::stdout().lock())
-}
-
-/// [`run`] into any writer.
-///
-/// # Errors
-/// As [`run`], and what the writer refuses.
-pub fn write(args: &InspectArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    for (index, file) in args.files.iter().enumerate() {
-        let summary = summarise(file)?;
-        if args.json {
-            writeln!(out, "{}", json(&summary, args.tensors)?)?;
-        } else {
-            if index > 0 {
-                writeln!(out)?;
-            }
-            text(&summary, args.tensors, out)?;
-        }
+pub fn run(args: &InspectArgs) -> Result<()> {
+    for file in &args.files {
+        super::print(&describe(file, args)?)?;
     }
     Ok(())
 }
 
+/// What [`run`] prints about one file, without the last line end.
+///
+/// # Errors
+/// The file cannot be read or is nothing Syrinx knows.
+pub fn describe(file: &Path, args: &InspectArgs) -> Result<String> {
+    let summary = summarise(file)?;
+    Ok(if args.json { json(&summary, args.tensors).to_string() } else { text(&summary, args.tensors) })
+}
+
 /// One flat object: scripts read `.sample_rate_hz` whatever the kind.
-fn json(summary: &Summary, with_tensors: bool) -> anyhow::Result<Value> {
-    let mut value = serde_json::to_value(summary)?;
+fn json(summary: &Summary, with_tensors: bool) -> Value {
+    let mut value = serde_json::json!(summary);
     if let Value::Object(map) = &mut value {
         map.remove("facts");
         if !with_tensors {
@@ -58,14 +51,14 @@ fn json(summary: &Summary, with_tensors: bool) -> anyhow::Result<Value> {
         }
         map.extend(summary.facts.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     }
-    Ok(value)
+    value
 }
 
-fn text(summary: &Summary, with_tensors: bool, out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "{}", summary.path)?;
-    let mut row = |key: &str, value: &str| writeln!(out, "  {key:<26}{value}");
-    row("kind", summary.kind)?;
-    row("format", summary.format)?;
+fn text(summary: &Summary, with_tensors: bool) -> String {
+    let mut lines = vec![summary.path.clone()];
+    let mut row = |key: &str, value: &str| lines.push(format!("  {key:<26}{value}"));
+    row("kind", summary.kind);
+    row("format", summary.format);
     for (key, value) in &summary.facts {
         let value = match value {
             Value::String(text) => text.clone(),
@@ -74,22 +67,21 @@ fn text(summary: &Summary, with_tensors: bool, out: &mut impl Write) -> anyhow::
             Value::Null => "none".into(),
             other => other.to_string(),
         };
-        row(&key.replace('_', " "), &value)?;
+        row(&key.replace('_', " "), &value);
     }
     if summary.tensor_count > 0 {
         let mix: Vec<String> = summary.precisions.iter().map(|(name, count)| format!("{count} {name}")).collect();
-        row("tensors", &format!("{} ({})", summary.tensor_count, mix.join(", ")))?;
-        row("parameters", &grouped(summary.parameters as u64))?;
+        row("tensors", &format!("{} ({})", summary.tensor_count, mix.join(", ")));
+        row("parameters", &grouped(summary.parameters as u64));
     }
-    row("bytes", &grouped(summary.bytes))?;
-    row("sha256", &summary.sha256)?;
+    row("bytes", &grouped(summary.bytes));
+    row("sha256", &summary.sha256);
     if with_tensors {
         let width = summary.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
-        for tensor in &summary.tensors {
-            writeln!(out, "  {:<width$}  {:<8}{:?}", tensor.name, tensor.precision, tensor.shape)?;
-        }
+        let tensors = summary.tensors.iter();
+        lines.extend(tensors.map(|t| format!("  {:<width$}  {:<8}{:?}", t.name, t.precision, t.shape)));
     }
-    Ok(())
+    lines.join("\n")
 }
 
 /// A count with its thousands set apart.

@@ -1,6 +1,5 @@
 //! `syrinx models`: which models are there, which are missing, and where those are published.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -8,6 +7,7 @@ use serde::Serialize;
 use super::inspect::grouped;
 use crate::checkpoint::store::{ModelsDirectory, PUBLISHED, Published, Verdict};
 use crate::checkpoint::{Kind, identify};
+use crate::error::Result;
 
 /// Arguments of `syrinx models`.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,22 +63,18 @@ struct Listing {
 ///
 /// # Errors
 /// There is no directory to look in, or output is refused. Damaged files are reported, not errors.
-pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
-    write(args, &mut std::io::stdout().lock())
+pub fn run(args: &ModelsArgs) -> Result<()> {
+    super::print(&describe(args)?)
 }
 
-/// [`run`] into any writer.
+/// What [`run`] prints, without the last line end.
 ///
 /// # Errors
-/// As [`run`].
-pub fn write(args: &ModelsArgs, out: &mut impl Write) -> anyhow::Result<()> {
+/// There is no directory to look in.
+pub fn describe(args: &ModelsArgs) -> Result<String> {
     let directory = args.models.clone().map_or_else(ModelsDirectory::of_user, |root| Ok(ModelsDirectory::new(root)))?;
     let listing = list(&directory, args.verify);
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&listing)?)?;
-        return Ok(());
-    }
-    text(&listing, out)
+    Ok(if args.json { format!("{:#}", serde_json::json!(listing)) } else { text(&listing) })
 }
 
 fn list(directory: &ModelsDirectory, verify: bool) -> Listing {
@@ -136,44 +132,39 @@ fn content(path: &Path, kind: Kind) -> String {
     }
 }
 
-fn text(listing: &Listing, out: &mut impl Write) -> anyhow::Result<()> {
+fn text(listing: &Listing) -> String {
     let note = if listing.exists { "" } else { " (does not exist yet)" };
-    writeln!(out, "{}{note}", listing.directory.display())?;
-    writeln!(out, "\nModels")?;
+    let mut lines = vec![format!("{}{note}", listing.directory.display()), "\nModels".into()];
     for model in &listing.models {
-        match &model.path {
-            Some(path) => writeln!(out, "  {:<12}{}", model.name, path.display())?,
-            None => writeln!(out, "  {:<12}missing ({})", model.name, model.purpose)?,
-        }
-        if model.path.is_none() {
-            writeln!(out, "{:14}published: {}", "", model.published_at)?;
-            if let Some(bytes) = model.published_bytes {
+        if let Some(path) = &model.path {
+            lines.push(format!("  {:<12}{}", model.name, path.display()));
+        } else {
+            lines.push(format!("  {:<12}missing ({})", model.name, model.purpose));
+            lines.push(format!("{INDENT}published: {}", model.published_at));
+            lines.extend(model.published_bytes.map(|bytes| {
                 let caution = if model.published_size_measured { "" } else { " (size from memory, not verified)" };
-                writeln!(out, "{:14}{} bytes{caution}", "", grouped(bytes))?;
-            }
+                format!("{INDENT}{} bytes{caution}", grouped(bytes))
+            }));
         }
-        if let Some(verified) = &model.verified {
-            writeln!(out, "{:14}{verified}", "")?;
-        }
+        lines.extend(model.verified.as_ref().map(|verified| format!("{INDENT}{verified}")));
     }
-    writeln!(out, "  {:<12}inside the program (pitch, small and fast)", "swift")?;
-    files("Voices", "no .pth or .safetensors in voices/ or weights/", &listing.voices, out)?;
-    files("Indexes", "no .index in indexes/, logs/, voices/ or weights/", &listing.indexes, out)
+    lines.push(format!("  {:<12}inside the program (pitch, small and fast)", "swift"));
+    add_files("Voices", "no .pth or .safetensors in voices/ or weights/", &listing.voices, &mut lines);
+    add_files("Indexes", "no .index in indexes/, logs/, voices/ or weights/", &listing.indexes, &mut lines);
+    lines.join("\n")
 }
 
-fn files(title: &str, none: &str, rows: &[FileRow], out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "\n{title}")?;
+/// Sets what is told about a model under its name.
+const INDENT: &str = "              ";
+
+fn add_files(title: &str, none: &str, rows: &[FileRow], lines: &mut Vec<String>) {
+    lines.push(format!("\n{title}"));
     if rows.is_empty() {
-        writeln!(out, "  {none}")?;
+        lines.push(format!("  {none}"));
     }
     for row in rows {
-        writeln!(out, "  {:<28}{:>14} bytes", row.name, grouped(row.bytes))?;
-        if let Some(index) = &row.index {
-            writeln!(out, "{:14}index: {}", "", index.display())?;
-        }
-        if let Some(verified) = &row.verified {
-            writeln!(out, "{:14}{verified}", "")?;
-        }
+        lines.push(format!("  {:<28}{:>14} bytes", row.name, grouped(row.bytes)));
+        lines.extend(row.index.as_ref().map(|index| format!("{INDENT}index: {}", index.display())));
+        lines.extend(row.verified.as_ref().map(|verified| format!("{INDENT}{verified}")));
     }
-    Ok(())
 }

@@ -1,1 +1,217 @@
-//! To be written.
+//! FCPE (Luo et al. 2025): pitch from a mel spectrogram through a convolution-only conformer.
+
+use burn::tensor::{Tensor, activation};
+
+use super::layers::{Conv1d, LayerNorm, Linear, load, tensor, values};
+use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+use crate::checkpoint::Weights;
+use crate::dsp::PitchTrack;
+use crate::dsp::mel::{FilterBank, LogMel, MelScale};
+use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, require_audio};
+use crate::dsp::salience::{NEIGHBOURS, cents_to_hz, peak, weighted_cents};
+use crate::dsp::stft::{Edge, Stft, pad};
+use crate::error::Result;
+
+/// The salience at or below which the reference calls a frame unvoiced.
+pub const DEFAULT_THRESHOLD: f32 = 0.006;
+
+/// Samples of each spectrum.
+const FFT_SAMPLES: usize = 1024;
+/// Samples added at each end, so that whole windows step by a hop from one end to the other.
+const PADDING: usize = (FFT_SAMPLES - HOP_SAMPLES) / 2;
+/// The mel bands' range in Hz.
+const RANGE_HZ: [f64; 2] = [0.0, 8000.0];
+/// Added to each squared magnitude.
+const POWER_OFFSET: f32 = 1e-9;
+/// Mel magnitudes below this count as this before the logarithm.
+const MEL_FLOOR: f32 = 1e-5;
+/// Groups of channels that the first layer normalises over.
+const GROUPS: usize = 4;
+/// Slope of the first layer's leaky rectifier.
+const SLOPE: f32 = 0.01;
+/// Added to variances, as torch does by default.
+const NORM_EPSILON: f32 = 1e-5;
+
+/// Normalisation of groups of channels over time.
+#[derive(Clone, Debug)]
+struct GroupNorm<B: VoiceOps> {
+    gamma: Tensor<B, 3>,
+    beta: Tensor<B, 3>,
+}
+
+impl<B: VoiceOps> GroupNorm<B> {
+    fn load(weights: &Weights<'_>, channels: usize, device: &B::Device) -> Result<Self> {
+        if !channels.is_multiple_of(GROUPS) {
+            return Err(weights.error("weight", format!("a multiple of {GROUPS} channels"), channels));
+        }
+        let column = |name: &str| load::<B, 1>(weights, name, [channels], device).map(|t| t.reshape([1, channels, 1]));
+        Ok(Self { gamma: column("weight")?, beta: column("bias")? })
+    }
+
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, channels, time] = x.dims();
+        let grouped = x.reshape([batch, GROUPS, channels / GROUPS * time]);
+        let centred = grouped.clone() - grouped.mean_dim(2);
+        let variance = centred.clone().powi_scalar(2).mean_dim(2);
+        let normalised = (centred / (variance + NORM_EPSILON).sqrt()).reshape([batch, channels, time]);
+        normalised * self.gamma.clone() + self.beta.clone()
+    }
+}
+
+/// One convolution module of the conformer, added to what it reads.
+#[derive(Clone, Debug)]
+struct Block<B: VoiceOps> {
+    norm: LayerNorm<B>,
+    widen: Conv1d<B>,
+    depthwise: Conv1d<B>,
+    narrow: Conv1d<B>,
+}
+
+impl<B: VoiceOps> Block<B> {
+    fn load(weights: &Weights<'_>, channels: usize, device: &B::Device) -> Result<Self> {
+        let [doubled, ..] = weights.shape::<3>("2.weight")?;
+        let depthwise = weights.child("4.conv");
+        let [inner, _, taps] = depthwise.shape::<3>("weight")?;
+        if taps % 2 == 0 || doubled != 2 * inner {
+            return Err(depthwise.error("weight", format!("[{doubled} / 2, 1, odd]"), format!("[{inner}, 1, {taps}]")));
+        }
+        let spec = Conv1dSpec { groups: inner, ..Conv1dSpec::same(taps, 1) };
+        let pointwise = |name: &str, shape| Conv1d::load(&weights.child(name), shape, Conv1dSpec::default(), device);
+        Ok(Self {
+            norm: LayerNorm::load(&weights.child("0"), ["weight", "bias"], channels, NORM_EPSILON, device)?,
+            widen: pointwise("2", [doubled, channels, 1])?,
+            depthwise: Conv1d::load(&depthwise, [inner, 1, taps], spec, device)?,
+            narrow: pointwise("6", [channels, inner, 1])?,
+        })
+    }
+
+    /// Maps `x` `[1, channels, time]` to the same shape.
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let y = self.norm.forward(x.clone().swap_dims(1, 2)).swap_dims(1, 2);
+        let y = self.widen.forward(y);
+        let inner = y.dims()[1] / 2;
+        let y = y.clone().narrow(1, 0, inner) * activation::sigmoid(y.narrow(1, inner, inner));
+        let y = self.depthwise.fused(y, Fused::after(Activation::Silu));
+        self.narrow.fused(y, Fused::default().plus(x))
+    }
+}
+
+/// The pitch network of `torchfcpe`, all sizes from its checkpoint.
+///
+/// Its frame `i` is centred on sample `160 i + 80`, half a hop late; RVC takes it as frame `i`, and so does
+/// [`PitchTrack`] here. The last frame repeats the one before.
+#[derive(Clone, Debug)]
+pub struct Fcpe<B: VoiceOps> {
+    front_end: LogMel,
+    input: Conv1d<B>,
+    input_norm: GroupNorm<B>,
+    mix: Conv1d<B>,
+    blocks: Vec<Block<B>>,
+    norm: LayerNorm<B>,
+    output: Linear<B>,
+    cents: Vec<f32>,
+    device: B::Device,
+}
+
+impl<B: VoiceOps> Fcpe<B> {
+    /// Loads the state dictionary of `CFNaiveMelPE` without attention, as bundled with `torchfcpe`.
+    ///
+    /// # Errors
+    /// A tensor is missing, holds a value that is not finite, or does not fit the one before it; or the network has
+    /// attention.
+    pub fn load(weights: &Weights<'_>, device: &B::Device) -> Result<Self> {
+        let [hidden, bands, input_taps] = weights.shape::<3>("input_stack.0.weight")?;
+        let [_, _, mix_taps] = weights.shape::<3>("input_stack.3.weight")?;
+        let [bins] = weights.shape::<1>("cent_table")?;
+        for (name, taps) in [("input_stack.0.weight", input_taps), ("input_stack.3.weight", mix_taps)] {
+            if taps % 2 == 0 {
+                return Err(weights.error(name, "an odd number of taps", taps));
+            }
+        }
+        let convolution = |name: &str, shape: [usize; 3]| {
+            Conv1d::load(&weights.child(name), shape, Conv1dSpec::same(shape[2], 1), device)
+        };
+        let mut blocks = Vec::new();
+        while blocks.is_empty() || weights.has(format!("net.encoder_layers.{}.norm.weight", blocks.len())) {
+            let layer = weights.child(format!("net.encoder_layers.{}", blocks.len()));
+            if layer.has("attn.to_q.weight") {
+                return Err(layer.error("attn.to_q.weight", "a network without attention", "attention"));
+            }
+            blocks.push(Block::load(&layer.child("conformer.net"), hidden, device)?);
+        }
+        Ok(Self {
+            front_end: LogMel {
+                stft: Stft::new(FFT_SAMPLES, HOP_SAMPLES),
+                bank: FilterBank::mel(MelScale::Slaney, SAMPLE_RATE_HZ, FFT_SAMPLES, bands, RANGE_HZ),
+                power_offset: POWER_OFFSET,
+                floor: MEL_FLOOR,
+            },
+            input: convolution("input_stack.0", [hidden, bands, input_taps])?,
+            input_norm: GroupNorm::load(&weights.child("input_stack.1"), hidden, device)?,
+            mix: convolution("input_stack.3", [hidden, hidden, mix_taps])?,
+            blocks,
+            norm: LayerNorm::load(&weights.child("norm"), ["weight", "bias"], hidden, NORM_EPSILON, device)?,
+            output: Linear::load(&weights.child("output_proj"), [bins, hidden], device)?,
+            cents: weights.load("cent_table", &[bins])?,
+            device: device.clone(),
+        })
+    }
+
+    /// The log-mel spectrogram `[samples / 160 + 1, bands]`, row-major, of 16 kHz audio.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn mel(&self, audio_16k: &[f32]) -> Result<Vec<f32>> {
+        require_audio(audio_16k)?;
+        let after = PADDING.max(FFT_SAMPLES.saturating_sub(audio_16k.len() + PADDING));
+        // The reference mirrors only where one mirror suffices.
+        let edge = if after < audio_16k.len() { Edge::Reflect } else { Edge::Zero };
+        let mut mel = self.front_end.compute(&pad(audio_16k, PADDING, after, edge));
+        let bands = self.front_end.bank.bands();
+        let wanted = PitchTrack::frames(audio_16k.len()) * bands;
+        while mel.len() < wanted {
+            mel.extend_from_within(mel.len() - bands..);
+        }
+        mel.truncate(wanted);
+        Ok(mel)
+    }
+
+    /// The salience `[frames, bins]` in 0..=1, row-major, of a log-mel spectrogram `[frames, bands]`.
+    #[must_use]
+    pub fn salience(&self, mel: &[f32]) -> Vec<f32> {
+        let bands = self.front_end.bank.bands();
+        let frames = mel.len() / bands;
+        let mel = tensor::<B, 3>(mel[..frames * bands].to_vec(), [1, frames, bands], &self.device);
+        let x = self.input_norm.forward(self.input.forward(mel.swap_dims(1, 2)));
+        let x = self.mix.fused(x, Fused::before(Activation::LeakyRelu(SLOPE)));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.norm.forward(x.swap_dims(1, 2));
+        values(self.output.fused(x, Fused::after(Activation::Sigmoid)))
+    }
+
+    /// Reads the pitch off `salience` `[frames, bins]`: the weighted mean in cents of the nine bins around the largest;
+    /// beyond the first and last bin these count again. Frames whose largest is at most `threshold` are unvoiced.
+    #[must_use]
+    pub fn decode(&self, salience: &[f32], threshold: f32) -> PitchTrack {
+        let last = self.cents.len() - 1;
+        let frame = |salience: &[f32]| {
+            let Some((bin, confidence)) = peak(salience) else { return (0.0, 0.0) };
+            let bins = (bin..=bin + 2 * NEIGHBOURS).map(|i| i.saturating_sub(NEIGHBOURS).min(last));
+            let cents = weighted_cents(salience, bins, |bin| f64::from(self.cents[bin]));
+            let f0_hz = if confidence > threshold { cents.map_or(0.0, cents_to_hz) } else { 0.0 };
+            (f0_hz as f32, confidence.clamp(0.0, 1.0))
+        };
+        let (f0_hz, voicing) = salience.chunks_exact(self.cents.len()).map(frame).unzip();
+        PitchTrack { f0_hz, voicing }
+    }
+
+    /// Tracks the pitch of 16 kHz audio; frames whose salience is at most `threshold` are unvoiced.
+    ///
+    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the largest salience of a frame.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
+        Ok(self.decode(&self.salience(&self.mel(audio_16k)?), threshold))
+    }
+}

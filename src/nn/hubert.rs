@@ -1,1 +1,264 @@
-//! To be written.
+//! HuBERT / ContentVec: the content encoder.
+//!
+//! Hsu et al., "HuBERT" (2021), base form, as published for RVC: seven convolutions, a projection, a positional
+//! convolution and post-norm transformer layers. 16 kHz audio goes in unnormalised; one vector per 20 ms comes out.
+
+use burn::tensor::{Tensor, activation};
+
+use super::layers::{Conv1d, LayerNorm, Linear, load, tensor};
+use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+use crate::checkpoint::Weights;
+use crate::checkpoint::hubert::EncoderConfig;
+use crate::checkpoint::voice::Version;
+use crate::error::{Error, Result};
+
+/// Which vectors a voice was trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Projection {
+    /// Layer 9 through `final_proj`: 256 values, voices of version 1.
+    Layer9Projected,
+    /// The last of 12 layers: 768 values, voices of version 2.
+    Layer12,
+}
+
+impl From<Version> for Projection {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::V1 => Self::Layer9Projected,
+            Version::V2 => Self::Layer12,
+        }
+    }
+}
+
+impl Projection {
+    /// The layer whose output is taken; the last where the checkpoint has fewer.
+    #[must_use]
+    pub fn layer(self) -> usize {
+        match self {
+            Self::Layer9Projected => 9,
+            Self::Layer12 => 12,
+        }
+    }
+}
+
+/// The encoder, cut off after the layer that is wanted.
+#[derive(Clone, Debug)]
+pub struct Hubert<B: VoiceOps> {
+    features: Features<B>,
+    feature_norm: LayerNorm<B>,
+    feature_projection: Linear<B>,
+    position: Conv1d<B>,
+    norm: LayerNorm<B>,
+    layers: Vec<Layer<B>>,
+    projection: Option<Linear<B>>,
+    device: B::Device,
+}
+
+impl<B: VoiceOps> Hubert<B> {
+    /// Loads what `projection` needs, by the names of the Hugging Face format.
+    ///
+    /// # Errors
+    /// Tensors that are missing or of other shapes than `config` gives.
+    pub fn load(
+        weights: &Weights<'_>,
+        config: &EncoderConfig,
+        projection: Projection,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let hidden = config.hidden_size;
+        let channels = config.conv_dim.last().copied().unwrap_or_default();
+        let names = ["weight", "bias"];
+        let epsilon = config.layer_norm_eps as f32;
+        let encoder = weights.child("encoder");
+        let taps = config.position_taps;
+        // An even kernel would give one frame too many; the reference drops the last.
+        let position =
+            Conv1dSpec { padding: [taps / 2, (taps - 1) / 2], groups: config.position_groups, ..Conv1dSpec::default() };
+        let wanted = projection.layer().min(config.layers);
+        let layers = (0..wanted).map(|i| Layer::load(&encoder.child("layers").child(i), config, device));
+        let projection = match projection {
+            Projection::Layer9Projected => {
+                let weights = weights.child("final_proj");
+                let [out, _] = weights.shape("weight")?;
+                Some(Linear::load(&weights, [out, hidden], device)?)
+            }
+            Projection::Layer12 => None,
+        };
+        Ok(Self {
+            features: Features::load(&weights.child("feature_extractor").child("conv_layers"), config, device)?,
+            feature_norm: LayerNorm::load(
+                &weights.child("feature_projection").child("layer_norm"),
+                names,
+                channels,
+                epsilon,
+                device,
+            )?,
+            feature_projection: Linear::load(
+                &weights.child("feature_projection").child("projection"),
+                [hidden, channels],
+                device,
+            )?,
+            position: Conv1d::load(
+                &encoder.child("pos_conv_embed").child("conv"),
+                [hidden, hidden / config.position_groups.max(1), taps],
+                position,
+                device,
+            )?,
+            norm: LayerNorm::load(&encoder.child("layer_norm"), names, hidden, epsilon, device)?,
+            layers: layers.collect::<Result<_>>()?,
+            projection,
+            device: device.clone(),
+        })
+    }
+
+    /// The units of 16 kHz `audio`: `[1, frames, dim]`.
+    ///
+    /// # Errors
+    /// The audio is shorter than one frame.
+    pub fn units(&self, audio: &[f32]) -> Result<Tensor<B, 3>> {
+        let hidden = self.hidden(audio, self.layers.len())?;
+        Ok(match &self.projection {
+            Some(projection) => projection.forward(hidden),
+            None => hidden,
+        })
+    }
+
+    /// The output of transformer layer `layer` (0: what enters the first): `[1, frames, hidden]`.
+    ///
+    /// # Errors
+    /// The audio is shorter than one frame.
+    pub fn hidden(&self, audio: &[f32], layer: usize) -> Result<Tensor<B, 3>> {
+        let embedded = self.embed(self.features(audio)?);
+        Ok(self.layers.iter().take(layer).fold(embedded, |x, layer| layer.forward(x)))
+    }
+
+    /// The output of the convolutions: `[1, channels, frames]`.
+    ///
+    /// # Errors
+    /// The audio is shorter than one frame.
+    pub fn features(&self, audio: &[f32]) -> Result<Tensor<B, 3>> {
+        if self.frames(audio.len()) == 0 {
+            let least = self.features.reach();
+            return Err(Error::argument("audio", format!("at least {least} samples at 16 kHz"), audio.len()));
+        }
+        Ok(self.features.forward(tensor(audio.to_vec(), [1, 1, audio.len()], &self.device)))
+    }
+
+    /// Projection, position and norm: `[1, channels, frames]` to `[1, frames, hidden]`.
+    fn embed(&self, features: Tensor<B, 3>) -> Tensor<B, 3> {
+        let projected = self.feature_projection.forward(self.feature_norm.forward(features.swap_dims(1, 2)));
+        let channels_first = projected.swap_dims(1, 2);
+        let fused = Fused::after(Activation::Gelu).plus(channels_first.clone());
+        self.norm.forward(self.position.fused(channels_first, fused).swap_dims(1, 2))
+    }
+
+    /// Frames that `samples` give: `floor((samples - 400) / 320) + 1` in the published encoder.
+    #[must_use]
+    pub fn frames(&self, samples: usize) -> usize {
+        self.features.frames(samples)
+    }
+}
+
+/// The convolutions that turn audio into frames.
+#[derive(Clone, Debug)]
+struct Features<B: VoiceOps> {
+    convs: Vec<Conv1d<B>>,
+    /// Taps and stride of each.
+    sizes: Vec<(usize, usize)>,
+    /// Scale and shift of the norm after the first convolution, over time per channel.
+    gamma: Tensor<B, 3>,
+    beta: Tensor<B, 3>,
+    epsilon: f32,
+}
+
+impl<B: VoiceOps> Features<B> {
+    fn load(weights: &Weights<'_>, config: &EncoderConfig, device: &B::Device) -> Result<Self> {
+        let sizes: Vec<_> = config.conv_kernel.iter().copied().zip(config.conv_stride.iter().copied()).collect();
+        let inputs = [1].into_iter().chain(config.conv_dim.iter().copied());
+        let convs =
+            inputs.zip(&config.conv_dim).zip(&sizes).enumerate().map(|(i, ((input, &output), &(taps, stride)))| {
+                let spec = Conv1dSpec { stride, ..Conv1dSpec::default() };
+                Conv1d::load(&weights.child(i).child("conv"), [output, input, taps], spec, device)
+            });
+        let first = config.conv_dim.first().copied().unwrap_or_default();
+        let norm = weights.child(0).child("layer_norm");
+        Ok(Self {
+            convs: convs.collect::<Result<_>>()?,
+            sizes,
+            gamma: load::<B, 1>(&norm, "weight", [first], device)?.reshape([1, first, 1]),
+            beta: load::<B, 1>(&norm, "bias", [first], device)?.reshape([1, first, 1]),
+            epsilon: 1e-5,
+        })
+    }
+
+    fn forward(&self, audio: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [first, rest @ ..] = self.convs.as_slice() else { return audio };
+        let normed = B::channel_norm(first.forward(audio), &self.gamma, &self.beta, self.epsilon);
+        rest.iter().fold(normed, |x, conv| conv.fused(x, Fused::after(Activation::Gelu)))
+    }
+
+    fn frames(&self, samples: usize) -> usize {
+        self.sizes.iter().fold(samples, |n, &(taps, stride)| n.checked_sub(taps).map_or(0, |rest| rest / stride + 1))
+    }
+
+    /// Samples that one frame sees.
+    fn reach(&self) -> usize {
+        self.sizes.iter().rev().fold(1, |n, &(taps, stride)| (n - 1) * stride + taps)
+    }
+}
+
+/// One post-norm transformer layer.
+#[derive(Clone, Debug)]
+struct Layer<B: VoiceOps> {
+    query: Linear<B>,
+    key: Linear<B>,
+    value: Linear<B>,
+    out: Linear<B>,
+    heads: usize,
+    attention_norm: LayerNorm<B>,
+    widen: Linear<B>,
+    narrow: Linear<B>,
+    final_norm: LayerNorm<B>,
+}
+
+impl<B: VoiceOps> Layer<B> {
+    fn load(weights: &Weights<'_>, config: &EncoderConfig, device: &B::Device) -> Result<Self> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let attention = weights.child("attention");
+        let feed_forward = weights.child("feed_forward");
+        let square = |name| Linear::load(&attention.child(name), [hidden, hidden], device);
+        let norm = |name| {
+            LayerNorm::load(&weights.child(name), ["weight", "bias"], hidden, config.layer_norm_eps as f32, device)
+        };
+        Ok(Self {
+            query: square("q_proj")?,
+            key: square("k_proj")?,
+            value: square("v_proj")?,
+            out: square("out_proj")?,
+            heads: config.heads,
+            attention_norm: norm("layer_norm")?,
+            widen: Linear::load(&feed_forward.child("intermediate_dense"), [inner, hidden], device)?,
+            narrow: Linear::load(&feed_forward.child("output_dense"), [hidden, inner], device)?,
+            final_norm: norm("final_layer_norm")?,
+        })
+    }
+
+    /// `[1, frames, hidden]` to the same.
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let attended = self.out.fused(self.attend(x.clone()), Fused::default().plus(x));
+        let x = self.attention_norm.forward(attended);
+        let inner = self.widen.fused(x.clone(), Fused::after(Activation::Gelu));
+        self.final_norm.forward(self.narrow.fused(inner, Fused::default().plus(x)))
+    }
+
+    /// Every frame looks at every frame, in `heads` parts.
+    fn attend(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [_, frames, hidden] = x.dims();
+        let size = hidden / self.heads;
+        let split = |x: Tensor<B, 3>| x.reshape([1, frames, self.heads, size]).swap_dims(1, 2);
+        let query = split(self.query.forward(x.clone())) / (size as f32).sqrt();
+        let (key, value) = (split(self.key.forward(x.clone())), split(self.value.forward(x)));
+        let weights = activation::softmax(query.matmul(key.swap_dims(2, 3)), 3);
+        weights.matmul(value).swap_dims(1, 2).reshape([1, frames, hidden])
+    }
+}

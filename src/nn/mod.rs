@@ -11,5 +11,7 @@ pub mod rmvpe;
 pub mod swift_f0;
 pub mod synthesizer;
 
+pub(crate) use layers::values;
+
 /// The CPU backend.
 pub type Cpu = burn_flex::Flex;

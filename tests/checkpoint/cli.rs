@@ -9,10 +9,9 @@ use syrinx::cli::{inspect, models};
 use crate::support::{data, folder};
 
 fn inspected(files: &[PathBuf], json: bool, tensors: bool) -> String {
-    let mut out = Vec::new();
     let args = inspect::InspectArgs { files: files.to_vec(), json, tensors };
-    inspect::write(&args, &mut out).unwrap();
-    String::from_utf8(out).unwrap()
+    let texts: Vec<String> = files.iter().map(|file| inspect::describe(file, &args).unwrap()).collect();
+    texts.join("\n")
 }
 
 #[test]
@@ -58,8 +57,7 @@ fn inspect_tells_an_index_and_an_encoder_as_text() {
 #[test]
 fn inspect_fails_on_what_it_does_not_know() {
     let args = inspect::InspectArgs { files: vec![data("make_checkpoints.py")], json: false, tensors: false };
-    let error = inspect::write(&args, &mut Vec::new()).unwrap_err();
-    let error = error.downcast::<syrinx::Error>().unwrap();
+    let error = inspect::run(&args).unwrap_err();
     assert_eq!(error.exit_code(), 65);
 }
 
@@ -71,9 +69,7 @@ fn models_lists_what_is_there_and_what_is_missing() {
     fs::write(folder.path().join("voices/broken.pth"), b"RIFF").unwrap();
     fs::copy(data("rmvpe_small.pt"), folder.path().join("rmvpe.pt")).unwrap();
     let args = models::ModelsArgs { models: Some(folder.path().to_owned()), json: true, verify: true };
-    let mut out = Vec::new();
-    models::write(&args, &mut out).unwrap();
-    let value: Value = serde_json::from_slice(&out).unwrap();
+    let value: Value = serde_json::from_str(&models::describe(&args).unwrap()).unwrap();
     let model =
         |name: &str| value["models"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone();
     assert_eq!(model("hubert")["path"], Value::Null);
@@ -84,9 +80,7 @@ fn models_lists_what_is_there_and_what_is_missing() {
     assert_eq!(voices[0]["verified"], "readable");
     assert!(voices[1]["verified"].as_str().unwrap().contains("a RIFF (wav) file"));
 
-    let mut out = Vec::new();
-    models::write(&models::ModelsArgs { json: false, verify: false, ..args }, &mut out).unwrap();
-    let text = String::from_utf8(out).unwrap();
+    let text = models::describe(&models::ModelsArgs { json: false, verify: false, ..args }).unwrap();
     assert!(text.contains("hubert      missing (content encoder, needed by every voice)"), "{text}");
     assert!(text.contains("189,507,909 bytes (size from memory, not verified)"), "{text}");
     assert!(text.contains("43,363,260 bytes\n"), "{text}");

@@ -48,7 +48,9 @@ impl Damage {
             }
             Self::Word(share, value) => {
                 let at = at(share);
-                bytes.iter_mut().skip(at).zip(value.to_le_bytes()).for_each(|(byte, new)| *byte = new);
+                for (byte, new) in bytes.iter_mut().skip(at).zip(value.to_le_bytes()) {
+                    *byte = new;
+                }
             }
             Self::Cut(share) => bytes.truncate(at(share)),
             Self::Double(share, length) => {
@@ -76,7 +78,9 @@ fn damage() -> impl Strategy<Value = Vec<Damage>> {
 
 fn damaged(bytes: &[u8], damages: &[Damage]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    damages.iter().for_each(|damage| damage.apply(&mut bytes));
+    for damage in damages {
+        damage.apply(&mut bytes);
+    }
     bytes
 }
 

@@ -1,1 +1,94 @@
-//! To be written.
+//! HuBERT against the reference's intermediates and outputs.
+
+use syrinx::checkpoint::Tensors;
+use syrinx::checkpoint::hubert::EncoderConfig;
+use syrinx::nn::Cpu;
+use syrinx::nn::hubert::{Hubert, Projection};
+
+use crate::support::{Family, Golden, assert_close, data, listing, seeded_checkpoint};
+
+/// f32 sums over up to 3072 values in another order, through twelve layers.
+const TOLERANCE: f32 = 2e-5;
+
+/// Sizes of the recorded encoders.
+pub fn config(
+    hidden: usize,
+    inner: usize,
+    layers: usize,
+    heads: usize,
+    channels: usize,
+    position: [usize; 2],
+) -> EncoderConfig {
+    EncoderConfig {
+        hidden_size: hidden,
+        layers,
+        heads,
+        intermediate_size: inner,
+        conv_dim: vec![channels; 7],
+        conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
+        conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
+        position_taps: position[0],
+        position_groups: position[1],
+        layer_norm_eps: 1e-5,
+        final_proj: Some(256),
+    }
+}
+
+/// The small encoder of version 1.
+pub fn small_v1() -> (Tensors, EncoderConfig) {
+    let tensors = Tensors::open(data("hubert_small_v1.weights.safetensors")).expect("weights");
+    (tensors, config(48, 96, 12, 4, 24, [32, 4]))
+}
+
+/// The small encoder of version 2, whose weights are seeded.
+pub fn small_v2() -> (Tensors, EncoderConfig) {
+    let config = config(768, 64, 1, 12, 16, [16, 16]);
+    (seeded_checkpoint(Family::Hubert, listing(include_str!("../data/hubert_small_v2_listing.txt"))), config)
+}
+
+fn assert_matches(golden: &Golden, (tensors, config): &(Tensors, EncoderConfig)) {
+    let load = |projection| {
+        Hubert::<Cpu>::load(&tensors.weights(), config, projection, &Default::default()).expect("an encoder")
+    };
+    let whole = load(Projection::Layer12);
+    let audio = golden.f32("in.wav");
+    let values = |tensor: burn::Tensor<Cpu, 3>| tensor.into_data().into_vec::<f32>().expect("f32");
+
+    let features = values(whole.features(&audio).expect("features"));
+    assert_close("convolutions", &features, &golden.f32("mid.conv_out"), TOLERANCE);
+    for layer in [0, 1, 2, 9, 12].into_iter().filter(|&layer| golden.has(&format!("out.hidden.{layer}"))) {
+        let hidden = values(whole.hidden(&audio, layer).expect("hidden"));
+        assert_close(&format!("layer {layer}"), &hidden, &golden.f32(&format!("out.hidden.{layer}")), TOLERANCE);
+    }
+    assert_close("v2", &values(whole.units(&audio).expect("units")), &golden.f32("out.v2"), TOLERANCE);
+    if golden.has("out.v1") {
+        let projected = load(Projection::Layer9Projected).units(&audio).expect("units");
+        assert_close("v1", &values(projected), &golden.f32("out.v1"), TOLERANCE);
+    }
+}
+
+#[test]
+fn the_small_encoder_of_version_1() {
+    assert_matches(&Golden::open("hubert_small_v1"), &small_v1());
+}
+
+#[test]
+fn the_small_encoder_of_version_2() {
+    assert_matches(&Golden::open("hubert_small_v2"), &small_v2());
+}
+
+#[test]
+fn the_full_size_encoder() {
+    let tensors = seeded_checkpoint(Family::Hubert, listing(include_str!("../data/hubert_listing.txt")));
+    assert_matches(&Golden::open("hubert_full"), &(tensors, config(768, 3072, 12, 12, 512, [128, 16])));
+}
+
+#[test]
+fn audio_shorter_than_a_frame_is_refused() {
+    let (tensors, config) = small_v1();
+    let encoder =
+        Hubert::<Cpu>::load(&tensors.weights(), &config, Projection::Layer12, &Default::default()).expect("an encoder");
+    let error = encoder.units(&[0.0; 399]).expect_err("too short").to_string();
+    assert_eq!(error, "audio: expected at least 400 samples at 16 kHz, found 399");
+    assert_eq!(encoder.units(&[0.0; 400]).expect("one frame").dims(), [1, 1, 48]);
+}

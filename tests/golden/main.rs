@@ -2,10 +2,16 @@
 //!
 //! Where the recordings come from, and how they were made, is told in `tests/data/README.md`.
 
+mod case;
 mod crepe;
+mod dsp;
 mod fcpe;
 mod hubert;
+mod live;
+mod offline;
+mod retrieval;
 mod rmvpe;
 mod support;
 mod swift_f0;
 mod synthesizer;
+mod yin;

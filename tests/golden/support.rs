@@ -31,6 +31,11 @@ impl Golden {
         read(tensor.shape(), tensor.dtype(), tensor.data())
     }
 
+    /// Whether the recording has this array.
+    pub fn has(&self, key: &str) -> bool {
+        SafeTensors::deserialize(&self.bytes).expect("a safetensors file").tensor(key).is_ok()
+    }
+
     /// The shape of an array.
     pub fn shape(&self, key: &str) -> Vec<usize> {
         self.view(key, |shape, _, _| shape.to_vec())
@@ -134,6 +139,15 @@ pub fn seeded(family: Family, name: &str, shape: &[usize]) -> Tensor {
     Tensor::from_f32(shape.to_vec(), values)
 }
 
+/// Names and shapes of a checkpoint's tensors, one `name extent extent ...` per line.
+pub fn listing(text: &'static str) -> impl Iterator<Item = (&'static str, Vec<usize>)> {
+    text.lines().map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("a name");
+        (name, words.map(|extent| extent.parse().expect("an extent")).collect())
+    })
+}
+
 /// A whole seeded checkpoint, from the names and shapes of its tensors.
 pub fn seeded_checkpoint<'a>(family: Family, listing: impl IntoIterator<Item = (&'a str, Vec<usize>)>) -> Tensors {
     let tensors = listing.into_iter().map(|(name, shape)| (name.to_owned(), seeded(family, name, &shape)));
@@ -148,4 +162,17 @@ fn the_generator_reproduces_the_published_check_values() {
     let raw: Vec<f64> = uniform("synth_full_v2_40k_off.phone", 4).collect();
     let expected = [0.5235586166381836, -0.18614089488983154, -0.9363985061645508, -0.5522909164428711];
     assert!(raw.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{raw:?}");
+}
+
+/// A recorded clip of `tests/data/audio`, 16 kHz mono, in -1..1.
+pub fn speech(name: &str) -> Vec<f32> {
+    let path = data(&format!("audio/{name}.wav"));
+    let mut file = hound::WavReader::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!((file.spec().sample_rate, file.spec().channels), (16_000, 1));
+    file.samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32768.0).collect()
+}
+
+/// How far `found` Hz lies above `expected` Hz, in cents.
+pub fn cents(found: f32, expected: f32) -> f64 {
+    1200.0 * (f64::from(found) / f64::from(expected)).log2()
 }

@@ -1,1 +1,161 @@
-//! To be written.
+//! The synthesizer: content units and pitch in, audio of one voice out.
+//!
+//! A text encoder makes a prior over latents, an inverse flow turns a sample of it into the latents of the speaker, and
+//! a generator makes audio of them: the inference half of VITS (Kim et al., 2021) with a harmonic source (NSF).
+
+mod flow;
+mod generator;
+mod noise;
+mod source;
+mod text_encoder;
+
+use burn::tensor::Tensor;
+
+use super::layers::{load, tensor};
+use super::ops::VoiceOps;
+use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
+use crate::error::{Error, Result};
+use flow::Flow;
+use generator::Generator;
+pub use noise::Noise;
+use source::Source;
+pub use source::harmonic_sine;
+use text_encoder::TextEncoder;
+
+/// One voice.
+#[derive(Clone, Debug)]
+pub struct Synthesizer<B: VoiceOps> {
+    config: VoiceConfig,
+    text_encoder: TextEncoder<B>,
+    flow: Flow<B>,
+    generator: Generator<B>,
+    source: Option<Source>,
+    /// One row per speaker, `[speakers, gin_channels]`.
+    speakers: Tensor<B, 2>,
+    device: B::Device,
+}
+
+/// A Gaussian over the latents of each hop.
+#[derive(Clone, Debug)]
+pub struct Prior<B: VoiceOps> {
+    /// `[1, inter_channels, hops]`.
+    pub mean: Tensor<B, 3>,
+    /// Logarithm of the standard deviation, `[1, inter_channels, hops]`.
+    pub log_deviation: Tensor<B, 3>,
+}
+
+impl<B: VoiceOps> Synthesizer<B> {
+    /// Standard deviations of the prior that are sampled.
+    const TEMPERATURE: f32 = 0.66666;
+
+    /// Loads a voice.
+    ///
+    /// # Errors
+    /// Tensors that are missing or of other shapes than `config` gives.
+    pub fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
+        let generator = weights.child("dec");
+        let source = config.has_f0.then(|| Source::load(&generator, config)).transpose()?;
+        Ok(Self {
+            text_encoder: TextEncoder::load(&weights.child("enc_p"), config, device)?,
+            flow: Flow::load(&weights.child("flow"), config, device)?,
+            generator: Generator::load(&generator, config, device)?,
+            source,
+            speakers: load(weights, "emb_g.weight", [config.speakers, config.gin_channels], device)?,
+            config: config.clone(),
+            device: device.clone(),
+        })
+    }
+
+    /// The voice's sizes.
+    #[must_use]
+    pub fn config(&self) -> &VoiceConfig {
+        &self.config
+    }
+
+    /// Vector of one speaker, `[1, gin_channels, 1]`.
+    ///
+    /// # Errors
+    /// The voice has no such speaker.
+    pub fn speaker(&self, speaker: usize) -> Result<Tensor<B, 3>> {
+        let count = self.config.speakers;
+        if speaker >= count {
+            return Err(Error::argument("speaker", format!("0 to {}", count - 1), speaker));
+        }
+        Ok(self.speakers.clone().narrow(0, speaker, 1).reshape([1, self.config.gin_channels, 1]))
+    }
+
+    /// The prior of each hop from `first_hop` on, from units `[hops, unit_dim]` (row-major) and coarse pitch.
+    ///
+    /// The encoder sees all hops.
+    ///
+    /// # Errors
+    /// No hop at all, or lengths that do not agree.
+    pub fn prior(&self, units: &[f32], coarse: &[u8], first_hop: usize) -> Result<Prior<B>> {
+        let dim = self.config.unit_dim;
+        let hops = units.len() / dim;
+        if hops <= first_hop || units.len() != hops * dim {
+            let expected = format!("whole vectors of {dim} values for more than {first_hop} hops");
+            return Err(Error::argument("units", expected, format!("{} values", units.len())));
+        }
+        if self.config.has_f0 && coarse.len() != hops {
+            return Err(Error::argument("coarse pitch", format!("{hops} hops, as units"), coarse.len()));
+        }
+        let units = tensor(units.to_vec(), [1, hops, dim], &self.device);
+        Ok(self.text_encoder.forward(units, coarse, first_hop))
+    }
+
+    /// A sample of the prior, carried to the speaker's latents: `[1, inter_channels, hops]`.
+    pub fn latents(&self, prior: Prior<B>, speaker: &Tensor<B, 3>, noise: &mut Noise) -> Tensor<B, 3> {
+        let shape = prior.mean.dims();
+        let noise = match noise.prior(shape.iter().product()) {
+            Some(values) => tensor::<B, 3>(values, shape, &self.device) * Self::TEMPERATURE * prior.log_deviation.exp(),
+            None => Tensor::zeros(shape, &self.device),
+        };
+        self.flow.reverse(prior.mean + noise, speaker)
+    }
+
+    /// The harmonic source of f0 in Hz per hop, `hops * hop_samples` samples; its phase starts at 0.
+    ///
+    /// `None` for a voice without pitch.
+    pub fn source(&self, f0_hz: &[f32], noise: &mut Noise) -> Option<Vec<f32>> {
+        self.source.as_ref().map(|source| source.render(f0_hz, noise))
+    }
+
+    /// Audio of latents `[1, inter_channels, hops]` and, for a voice with pitch, as long a source:
+    /// `hops * hop_samples` samples.
+    ///
+    /// # Errors
+    /// A source that is missing or not as long as the audio.
+    pub fn generate(
+        &self,
+        latents: Tensor<B, 3>,
+        source: Option<&[f32]>,
+        speaker: &Tensor<B, 3>,
+    ) -> Result<Tensor<B, 3>> {
+        let samples = latents.dims()[2] * self.config.hop_samples();
+        let source = match (self.config.has_f0, source) {
+            (false, _) => None,
+            (true, Some(source)) if source.len() == samples => {
+                Some(tensor(source.to_vec(), [1, 1, samples], &self.device))
+            }
+            (true, source) => {
+                let found = source.map_or(0, <[f32]>::len);
+                return Err(Error::argument("source", format!("{samples} samples, as the audio"), found));
+            }
+        };
+        Ok(self.generator.forward(latents, source, speaker))
+    }
+
+    /// Hops on each side that a sample of the generator's output depends on.
+    #[must_use]
+    pub fn generator_reach_hops(&self) -> usize {
+        generator::reach_hops(&self.config)
+    }
+
+    /// Hops on each side that a latent depends on through the flow.
+    #[must_use]
+    pub fn flow_reach_hops(&self) -> usize {
+        self.flow.reach_hops()
+    }
+}

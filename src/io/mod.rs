@@ -1,0 +1,4 @@
+//! Audio files in and out.
+
+pub mod read;
+pub mod write;

@@ -1,0 +1,157 @@
+//! RMVPE (Wei et al., Interspeech 2023): pitch from a mel spectrogram through a U-Net and a recurrent layer.
+
+mod unet;
+
+use burn::tensor::Tensor;
+
+use self::unet::{NORM_EPSILON, UNet};
+use super::layers::{BatchNorm, Conv2d, Linear, load, tensor, values};
+use super::ops::{Activation, Fused, VoiceOps};
+use crate::checkpoint::Weights;
+use crate::dsp::PitchTrack;
+use crate::dsp::mel::{FilterBank, LogMel, MelScale};
+use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, require_audio};
+use crate::dsp::salience::{around, bin_cents, cents_to_hz, peak, weighted_cents};
+use crate::dsp::stft::{Edge, Stft, pad};
+use crate::error::Result;
+
+/// The salience at or below which RVC calls a frame unvoiced.
+pub const DEFAULT_THRESHOLD: f32 = 0.03;
+
+/// Samples of each spectrum.
+const FFT_SAMPLES: usize = 1024;
+/// The mel bands' range in Hz.
+const RANGE_HZ: [f64; 2] = [30.0, 8000.0];
+/// Mel magnitudes below this count as this before the logarithm.
+const MEL_FLOOR: f32 = 1e-5;
+/// The reference pads to this many frames whatever the depth of the network.
+const FRAMES_MULTIPLE: usize = 32;
+
+/// The pitch network of RVC, all sizes from its checkpoint.
+///
+/// Frames are centred on multiples of 160 samples, so its own grid is the grid of [`PitchTrack`].
+#[derive(Clone, Debug)]
+pub struct Rmvpe<B: VoiceOps> {
+    front_end: LogMel,
+    input: BatchNorm,
+    unet: UNet<B>,
+    join: Conv2d<B>,
+    forward: B::Gru,
+    backward: B::Gru,
+    output: Linear<B>,
+    bins: usize,
+    device: B::Device,
+}
+
+impl<B: VoiceOps> Rmvpe<B> {
+    /// Loads a bare state dictionary with the tensors of `rmvpe.pt`.
+    ///
+    /// # Errors
+    /// A tensor is missing, holds a value that is not finite, or does not fit the one before it.
+    pub fn load(weights: &Weights<'_>, device: &B::Device) -> Result<Self> {
+        let (unet, channels) = UNet::load(&weights.child("unet"), device)?;
+        let [planes, ..] = weights.shape::<4>("cnn.weight")?;
+        let gru = weights.child("fc.0.gru");
+        let [_, features] = gru.shape::<2>("weight_ih_l0")?;
+        let [_, hidden] = gru.shape::<2>("weight_hh_l0")?;
+        let bands = features.checked_div(planes).unwrap_or(0);
+        let multiple = unet.multiple().unwrap_or(usize::MAX);
+        if bands == 0 || bands * planes != features || bands % multiple != 0 {
+            let expected = format!("a multiple of {planes} planes of {multiple} mel bands");
+            return Err(gru.error("weight_ih_l0", expected, features));
+        }
+        let [bins, _] = weights.shape::<2>("fc.1.weight")?;
+        let direction = |suffix: &str| load_gru::<B>(&gru, suffix, features, hidden, device);
+        Ok(Self {
+            front_end: LogMel {
+                stft: Stft::new(FFT_SAMPLES, HOP_SAMPLES),
+                bank: FilterBank::mel(MelScale::Htk, SAMPLE_RATE_HZ, FFT_SAMPLES, bands, RANGE_HZ),
+                power_offset: 0.0,
+                floor: MEL_FLOOR,
+            },
+            input: BatchNorm::load(&weights.child("unet.encoder.bn"), 1, NORM_EPSILON)?,
+            unet,
+            join: Conv2d::load(&weights.child("cnn"), [planes, channels, 3, 3], device)?,
+            forward: direction("")?,
+            backward: direction("_reverse")?,
+            output: Linear::load(&weights.child("fc.1"), [bins, 2 * hidden], device)?,
+            bins,
+            device: device.clone(),
+        })
+    }
+
+    /// Number of pitch bins in a frame of [`salience`](Self::salience), 20 cents apart.
+    #[must_use]
+    pub fn bins(&self) -> usize {
+        self.bins
+    }
+
+    /// The log-mel spectrogram `[samples / 160 + 1, bands]`, row-major, of 16 kHz audio.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn mel(&self, audio_16k: &[f32]) -> Result<Vec<f32>> {
+        require_audio(audio_16k)?;
+        Ok(self.front_end.compute(&pad(audio_16k, FFT_SAMPLES / 2, FFT_SAMPLES / 2, Edge::Reflect)))
+    }
+
+    /// The salience `[frames, bins]` in 0..=1, row-major, of a log-mel spectrogram `[frames, bands]`.
+    #[must_use]
+    pub fn salience(&self, mel: &[f32]) -> Vec<f32> {
+        let bands = self.front_end.bank.bands();
+        let frames = mel.len() / bands;
+        // Frames beyond the end are 0 in the logarithmic domain, which is not silence: so was the network trained.
+        let padded = frames.next_multiple_of(FRAMES_MULTIPLE.max(self.unet.multiple().unwrap_or(1)));
+        let (scale, shift) = (self.input.scale[0], self.input.shift[0]);
+        let mut x: Vec<f32> = mel[..frames * bands].iter().map(|v| v * scale + shift).collect();
+        x.resize(padded * bands, shift);
+        let x = self.join.fused(self.unet.forward(tensor(x, [1, 1, padded, bands], &self.device)), Fused::default());
+        let x: Tensor<B, 3> = x.swap_dims(1, 2).flatten(2, 3);
+        let both = vec![B::gru(&self.forward, x.clone(), false), B::gru(&self.backward, x, true)];
+        let mut salience = values(self.output.fused(Tensor::cat(both, 2), Fused::after(Activation::Sigmoid)));
+        salience.truncate(frames * self.bins);
+        salience
+    }
+
+    /// Tracks the pitch of 16 kHz audio; frames whose salience is at most `threshold` are unvoiced.
+    ///
+    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the largest salience of a frame. The whole audio goes
+    /// through the network at once, as in the reference: its recurrent layer reads all of it in both directions.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
+        Ok(decode(&self.salience(&self.mel(audio_16k)?), self.bins, threshold))
+    }
+}
+
+/// Loads one direction of the recurrent layer.
+fn load_gru<B: VoiceOps>(
+    weights: &Weights<'_>,
+    suffix: &str,
+    features: usize,
+    hidden: usize,
+    device: &B::Device,
+) -> Result<B::Gru> {
+    let gates = 3 * hidden;
+    let name = |part: &str| format!("{part}_l0{suffix}");
+    Ok(B::prepare_gru(
+        load(weights, &name("weight_ih"), [gates, features], device)?,
+        load(weights, &name("weight_hh"), [gates, hidden], device)?,
+        load(weights, &name("bias_ih"), [gates], device)?,
+        load(weights, &name("bias_hh"), [gates], device)?,
+    ))
+}
+
+/// Reads the pitch off `salience` `[frames, bins]`: the weighted mean in cents of the bins around the largest.
+#[must_use]
+pub fn decode(salience: &[f32], bins: usize, threshold: f32) -> PitchTrack {
+    let frame = |salience: &[f32]| {
+        let Some((bin, confidence)) = peak(salience) else { return (0.0, 0.0) };
+        let cents = weighted_cents(salience, around(bin, salience.len()), bin_cents);
+        let f0_hz = if confidence > threshold { cents.map_or(0.0, cents_to_hz) } else { 0.0 };
+        (f0_hz as f32, confidence.clamp(0.0, 1.0))
+    };
+    let (f0_hz, voicing) = salience.chunks_exact(bins.max(1)).map(frame).unzip();
+    PitchTrack { f0_hz, voicing }
+}

@@ -1,0 +1,111 @@
+//! The inverse flow: carries samples of the prior to the latents of one speaker.
+//!
+//! Mean-only affine couplings whose shift comes from a WaveNet, with a channel flip between them.
+
+use burn::tensor::Tensor;
+
+use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
+use crate::error::Result;
+use crate::nn::layers::Conv1d;
+use crate::nn::ops::{Conv1dSpec, VoiceOps};
+
+/// Couplings and flips alternate in the checkpoint: couplings have even numbers.
+const COUPLINGS: [usize; 4] = [0, 2, 4, 6];
+/// Gated layers of each WaveNet.
+const LAYERS: usize = 3;
+
+#[derive(Clone, Debug)]
+pub(super) struct Flow<B: VoiceOps> {
+    /// In the order of the forward direction.
+    couplings: Vec<Coupling<B>>,
+    taps: usize,
+}
+
+impl<B: VoiceOps> Flow<B> {
+    pub(super) fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
+        let flows = weights.child("flows");
+        let couplings = COUPLINGS.iter().map(|i| Coupling::load(&flows.child(i), config, device));
+        let [_, _, taps] = flows.shape("0.enc.in_layers.0.weight")?;
+        Ok(Self { couplings: couplings.collect::<Result<_>>()?, taps })
+    }
+
+    /// Runs backwards: `[1, inter_channels, hops]` of the prior to as many latents.
+    pub(super) fn reverse(&self, prior: Tensor<B, 3>, speaker: &Tensor<B, 3>) -> Tensor<B, 3> {
+        self.couplings.iter().rev().fold(prior, |z, coupling| coupling.reverse(z.flip([1]), speaker))
+    }
+
+    pub(super) fn reach_hops(&self) -> usize {
+        self.couplings.len() * LAYERS * (self.taps / 2)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Coupling<B: VoiceOps> {
+    pre: Conv1d<B>,
+    condition: Conv1d<B>,
+    layers: Vec<GatedLayer<B>>,
+    post: Conv1d<B>,
+    hidden: usize,
+}
+
+/// One layer of the WaveNet.
+#[derive(Clone, Debug)]
+struct GatedLayer<B: VoiceOps> {
+    input: Conv1d<B>,
+    /// To what is added to the signal, unless it is the last layer, and to what is added to the output.
+    output: Conv1d<B>,
+}
+
+impl<B: VoiceOps> Coupling<B> {
+    fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
+        let (half, hidden) = (config.inter_channels / 2, config.hidden_channels);
+        let wavenet = weights.child("enc");
+        let point = Conv1dSpec::default();
+        let layers = (0..LAYERS).map(|i| {
+            let (input, output) = (wavenet.child("in_layers").child(i), wavenet.child("res_skip_layers").child(i));
+            let [_, _, taps] = input.shape("weight")?;
+            if taps % 2 == 0 {
+                return Err(input.error("weight", "an odd number of taps", taps));
+            }
+            let width = if i + 1 < LAYERS { 2 * hidden } else { hidden };
+            Ok(GatedLayer {
+                input: Conv1d::load(&input, [2 * hidden, hidden, taps], Conv1dSpec::same(taps, 1), device)?,
+                output: Conv1d::load(&output, [width, hidden, 1], point, device)?,
+            })
+        });
+        let condition = [2 * hidden * LAYERS, config.gin_channels, 1];
+        Ok(Self {
+            pre: Conv1d::load(&weights.child("pre"), [hidden, half, 1], point, device)?,
+            condition: Conv1d::load(&wavenet.child("cond_layer"), condition, point, device)?,
+            layers: layers.collect::<Result<_>>()?,
+            post: Conv1d::load(&weights.child("post"), [half, hidden, 1], point, device)?,
+            hidden,
+        })
+    }
+
+    /// `x1 - shift(x0)`, with `x0` the first half of the channels and `x1` the second.
+    fn reverse(&self, z: Tensor<B, 3>, speaker: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let half = z.dims()[1] / 2;
+        let (kept, moved) = (z.clone().narrow(1, 0, half), z.narrow(1, half, half));
+        let shift = self.post.forward(self.wavenet(self.pre.forward(kept.clone()), speaker));
+        Tensor::cat(vec![kept, moved - shift], 1)
+    }
+
+    fn wavenet(&self, mut x: Tensor<B, 3>, speaker: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let condition = self.condition.forward(speaker.clone());
+        let mut output = Tensor::zeros(x.dims(), &x.device());
+        for (i, layer) in self.layers.iter().enumerate() {
+            let condition = condition.clone().narrow(1, i * 2 * self.hidden, 2 * self.hidden);
+            let gated = B::gate(layer.input.forward(x.clone()) + condition);
+            let result = layer.output.forward(gated);
+            if i + 1 < self.layers.len() {
+                x = x + result.clone().narrow(1, 0, self.hidden);
+                output = output + result.narrow(1, self.hidden, self.hidden);
+            } else {
+                output = output + result;
+            }
+        }
+        output
+    }
+}

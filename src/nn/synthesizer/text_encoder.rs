@@ -1,0 +1,200 @@
+//! The text encoder: a transformer over units and coarse pitch with relative positions, giving the prior of each hop.
+//!
+//! Relative positions after Shaw et al., "Self-attention with relative position representations" (2018), within a
+//! window of a few hops.
+
+use burn::tensor::{Int, Tensor, TensorData, activation};
+
+use super::Prior;
+use crate::checkpoint::Weights;
+use crate::checkpoint::voice::VoiceConfig;
+use crate::error::Result;
+use crate::nn::layers::{Conv1d, LayerNorm, Linear, load};
+use crate::nn::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+
+/// Slope of the rectifier after the embeddings.
+const SLOPE: f32 = 0.1;
+/// Rows of the pitch embedding: coarse pitch 0..=255.
+const PITCHES: usize = 256;
+/// Added to variances.
+const EPSILON: f32 = 1e-5;
+
+#[derive(Clone, Debug)]
+pub(super) struct TextEncoder<B: VoiceOps> {
+    units: Linear<B>,
+    pitch: Option<Tensor<B, 2>>,
+    layers: Vec<Layer<B>>,
+    /// To mean and log deviation.
+    projection: Linear<B>,
+    config: VoiceConfig,
+}
+
+impl<B: VoiceOps> TextEncoder<B> {
+    pub(super) fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
+        let hidden = config.hidden_channels;
+        let encoder = weights.child("encoder");
+        let pitch = config.has_f0.then(|| load(weights, "emb_pitch.weight", [PITCHES, hidden], device)).transpose()?;
+        let layers = (0..config.layers).map(|i| Layer::load(&encoder, i, config, device));
+        Ok(Self {
+            units: Linear::load(&weights.child("emb_phone"), [hidden, config.unit_dim], device)?,
+            pitch,
+            layers: layers.collect::<Result<_>>()?,
+            projection: Linear::load_pointwise(&weights.child("proj"), [2 * config.inter_channels, hidden], device)?,
+            config: config.clone(),
+        })
+    }
+
+    /// Units `[1, hops, unit_dim]` and as many coarse pitches to the prior of the hops from `first_hop` on.
+    pub(super) fn forward(&self, units: Tensor<B, 3>, coarse: &[u8], first_hop: usize) -> Prior<B> {
+        let embedded = self.layers.iter().fold(self.embed(units, coarse), |x, layer| layer.forward(x));
+        let hops = embedded.dims()[1] - first_hop;
+        let statistics = self.projection.forward(embedded.narrow(1, first_hop, hops)).swap_dims(1, 2);
+        let channels = self.config.inter_channels;
+        Prior {
+            mean: statistics.clone().narrow(1, 0, channels),
+            log_deviation: statistics.narrow(1, channels, channels),
+        }
+    }
+
+    fn embed(&self, units: Tensor<B, 3>, coarse: &[u8]) -> Tensor<B, 3> {
+        let mut x = self.units.forward(units);
+        if let Some(table) = &self.pitch {
+            let rows: Vec<i32> = coarse.iter().map(|&pitch| i32::from(pitch)).collect();
+            let rows = Tensor::<B, 1, Int>::from_data(TensorData::new(rows, [coarse.len()]), &x.device());
+            x = x + table.clone().select(0, rows).unsqueeze();
+        }
+        B::activate(x * (self.config.hidden_channels as f32).sqrt(), Activation::LeakyRelu(SLOPE))
+    }
+}
+
+/// One post-norm layer.
+#[derive(Clone, Debug)]
+struct Layer<B: VoiceOps> {
+    attention: Attention<B>,
+    attention_norm: LayerNorm<B>,
+    widen: Conv1d<B>,
+    narrow: Conv1d<B>,
+    final_norm: LayerNorm<B>,
+}
+
+impl<B: VoiceOps> Layer<B> {
+    fn load(encoder: &Weights<'_>, index: usize, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
+        let (hidden, inner, taps) = (config.hidden_channels, config.filter_channels, config.kernel_size);
+        let same = Conv1dSpec::same(taps, 1);
+        let feed_forward = encoder.child("ffn_layers").child(index);
+        let norm =
+            |name| LayerNorm::load(&encoder.child(name).child(index), ["gamma", "beta"], hidden, EPSILON, device);
+        Ok(Self {
+            attention: Attention::load(&encoder.child("attn_layers").child(index), config, device)?,
+            attention_norm: norm("norm_layers_1")?,
+            widen: Conv1d::load(&feed_forward.child("conv_1"), [inner, hidden, taps], same, device)?,
+            narrow: Conv1d::load(&feed_forward.child("conv_2"), [hidden, inner, taps], same, device)?,
+            final_norm: norm("norm_layers_2")?,
+        })
+    }
+
+    /// `[1, hops, hidden]` to the same.
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let x = self.attention_norm.forward(self.attention.forward(x));
+        let channels_first = x.swap_dims(1, 2);
+        let inner = self.widen.fused(channels_first.clone(), Fused::after(Activation::Relu));
+        let y = self.narrow.fused(inner, Fused::default().plus(channels_first));
+        self.final_norm.forward(y.swap_dims(1, 2))
+    }
+}
+
+/// Attention in which nearby hops also know their distance.
+#[derive(Clone, Debug)]
+struct Attention<B: VoiceOps> {
+    query: Linear<B>,
+    key: Linear<B>,
+    value: Linear<B>,
+    out: Linear<B>,
+    /// One vector per distance `-reach..=reach`, `[1, 2 reach + 1, size]`, shared by the heads.
+    relative_keys: Tensor<B, 3>,
+    relative_values: Tensor<B, 3>,
+    heads: usize,
+}
+
+impl<B: VoiceOps> Attention<B> {
+    /// Queries handled at once: bounds the memory of long inputs.
+    const BLOCK: usize = 256;
+
+    fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
+        let hidden = config.hidden_channels;
+        let square = |name| Linear::load_pointwise(&weights.child(name), [hidden, hidden], device);
+        let [_, distances, _] = weights.shape("emb_rel_k")?;
+        if distances % 2 == 0 {
+            return Err(weights.error("emb_rel_k", "an odd number of distances", distances));
+        }
+        let relative = |name| load(weights, name, [1, distances, hidden / config.heads.max(1)], device);
+        Ok(Self {
+            query: square("conv_q")?,
+            key: square("conv_k")?,
+            value: square("conv_v")?,
+            out: square("conv_o")?,
+            relative_keys: relative("emb_rel_k")?,
+            relative_values: relative("emb_rel_v")?,
+            heads: config.heads,
+        })
+    }
+
+    /// `x` `[1, hops, hidden]` plus what each hop draws from the others.
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [_, hops, hidden] = x.dims();
+        let size = hidden / self.heads;
+        let split = |x: Tensor<B, 3>| x.reshape([hops, self.heads, size]).swap_dims(0, 1);
+        let query = split(self.query.forward(x.clone())) / (size as f32).sqrt();
+        let keys = split(self.key.forward(x.clone())).swap_dims(1, 2);
+        let values = split(self.value.forward(x.clone()));
+        let blocks = (0..hops).step_by(Self::BLOCK).map(|first| {
+            let query = query.clone().narrow(1, first, Self::BLOCK.min(hops - first));
+            self.attend(query, keys.clone(), values.clone(), first)
+        });
+        let drawn = Tensor::cat(blocks.collect(), 1).swap_dims(0, 1).reshape([1, hops, hidden]);
+        self.out.fused(drawn, Fused::default().plus(x))
+    }
+
+    /// Queries `[heads, rows, size]`, the first of them at hop `first`, over all hops.
+    fn attend(&self, query: Tensor<B, 3>, keys: Tensor<B, 3>, values: Tensor<B, 3>, first: usize) -> Tensor<B, 3> {
+        let [heads, rows, _] = query.dims();
+        let hops = keys.dims()[2];
+        let distances = self.relative_keys.dims()[1];
+        let reach = distances / 2;
+        // The hops within reach of any of the rows, and where they lie in the rows' band.
+        let (start, end) = (first.saturating_sub(reach), (first + rows + reach).min(hops));
+        let in_band = start + reach - first;
+        let band_width = rows + distances - 1;
+
+        let relative = query.clone().matmul(self.relative_keys.clone().swap_dims(1, 2));
+        let band = skew(relative).narrow(2, in_band, end - start);
+        let mut scores = query.matmul(keys);
+        let nearby = scores.clone().narrow(2, start, end - start) + band;
+        scores = scores.slice_assign([0..heads, 0..rows, start..end], nearby);
+        let weights = activation::softmax(scores, 2);
+
+        let nearby = weights.clone().narrow(2, start, end - start);
+        let band = Tensor::zeros([heads, rows, band_width], &nearby.device())
+            .slice_assign([0..heads, 0..rows, in_band..in_band + end - start], nearby);
+        weights.matmul(values) + unskew(band, distances).matmul(self.relative_values.clone())
+    }
+}
+
+/// `[heads, rows, distances]` to a band `[heads, rows, rows + distances - 1]` with `band[i][i + d] = x[i][d]`, 0 elsewhere.
+///
+/// Rows padded to one more than the band's width and read at the band's width each begin one column later.
+fn skew<B: VoiceOps>(x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [heads, rows, distances] = x.dims();
+    let padding = Tensor::zeros([heads, rows, rows], &x.device());
+    let flat = Tensor::cat(vec![x, padding], 2).reshape([heads, rows * (rows + distances)]);
+    let width = rows + distances - 1;
+    flat.narrow(1, 0, rows * width).reshape([heads, rows, width])
+}
+
+/// The inverse of [`skew`]: `x[i][d] = band[i][i + d]`.
+fn unskew<B: VoiceOps>(band: Tensor<B, 3>, distances: usize) -> Tensor<B, 3> {
+    let [heads, rows, width] = band.dims();
+    let padding = Tensor::zeros([heads, rows], &band.device());
+    let flat = Tensor::cat(vec![band.reshape([heads, rows * width]), padding], 1);
+    flat.reshape([heads, rows, width + 1]).narrow(2, 0, distances)
+}

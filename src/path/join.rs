@@ -1,0 +1,86 @@
+//! Join: makes one signal of chunks that overlap.
+//!
+//! Each chunk is rendered anew with its context, so its waveform does not continue the last one's. SOLA shifts it to
+//! where it resembles the tail of the last best, then fades one into the other.
+
+use std::f32::consts::FRAC_PI_2;
+
+use crate::geometry::Geometry;
+
+/// Synchronised overlap-add.
+#[derive(Clone, Debug)]
+pub struct Sola {
+    chunk: usize,
+    search: usize,
+    fade_in: Vec<f32>,
+    /// The end of the last rendering, to be faded out.
+    tail: Vec<f32>,
+}
+
+impl Sola {
+    /// A join of chunks of this geometry, silence before the first.
+    #[must_use]
+    pub fn new(geometry: &Geometry) -> Self {
+        let fade_in = fade_in(geometry.crossfade_samples());
+        let tail = vec![0.0; fade_in.len()];
+        Self { chunk: geometry.chunk_samples(), search: geometry.search_samples(), fade_in, tail }
+    }
+
+    /// Forgets the last chunk.
+    pub fn reset(&mut self) {
+        self.tail.fill(0.0);
+    }
+
+    /// Samples by which the output lags the end of a rendering: what is kept for the next fade, and the room to shift.
+    #[must_use]
+    pub fn latency_samples(&self) -> usize {
+        self.tail.len() + self.search
+    }
+
+    /// Joins `rendered` (chunk + crossfade + search samples) to what came before; writes one chunk to `output`.
+    ///
+    /// Returns the shift chosen, in samples, `0..=search`.
+    ///
+    /// # Panics
+    /// If a length is not the geometry's.
+    pub fn step(&mut self, rendered: &[f32], output: &mut [f32]) -> usize {
+        let crossfade = self.tail.len();
+        assert_eq!(rendered.len(), self.chunk + crossfade + self.search, "rendered length");
+        assert_eq!(output.len(), self.chunk, "output length");
+        let shift = self.best_shift(rendered);
+        let aligned = &rendered[shift..];
+        output.copy_from_slice(&aligned[..self.chunk]);
+        let faded = crossfade.min(self.chunk);
+        for (n, value) in output[..faded].iter_mut().enumerate() {
+            *value = *value * self.fade_in[n] + self.tail[n] * (1.0 - self.fade_in[n]);
+        }
+        let mut next: Vec<f32> = aligned[self.chunk..self.chunk + crossfade].to_vec();
+        // A chunk shorter than the fade hands the rest of the fade on.
+        for n in faded..crossfade {
+            let mixed = aligned[n] * self.fade_in[n] + self.tail[n] * (1.0 - self.fade_in[n]);
+            next[n - faded] = mixed;
+        }
+        self.tail = next;
+        shift
+    }
+
+    /// Where the start of `rendered` correlates best with the tail, normalised by its energy there.
+    fn best_shift(&self, rendered: &[f32]) -> usize {
+        /// Keeps silence from dividing by zero.
+        const FLOOR: f32 = 1e-8;
+        let score = |shift: usize| {
+            let window = &rendered[shift..shift + self.tail.len()];
+            let product: f32 = window.iter().zip(&self.tail).map(|(a, b)| a * b).sum();
+            let energy: f32 = window.iter().map(|a| a * a).sum();
+            product / (energy + FLOOR).sqrt()
+        };
+        let scores = (0..=self.search).map(|shift| (score(shift), shift));
+        scores.reduce(|best, next| if next.0 > best.0 { next } else { best }).map_or(0, |(_, shift)| shift)
+    }
+}
+
+/// Gains that rise over `length` samples as a squared sine; with `1 - gain` for the old signal the sum stays 1.
+pub(super) fn fade_in(length: usize) -> Vec<f32> {
+    let step = FRAC_PI_2 / (length.max(2) - 1) as f32;
+    (0..length).map(|n| (n as f32 * step).sin().powi(2)).collect()
+}

@@ -1,0 +1,122 @@
+//! The path that audio takes, one file per stage.
+//!
+//! ```text
+//! source -> resample -> window -> content units --> retrieval --\
+//!                          \---> pitch (f0, voicing) ------------> synthesizer -> join -> resample -> sink
+//! ```
+//!
+//! [`Converter::render`] is the middle of that line, for one window. [`offline`] feeds it long windows of a recording,
+//! [`live`] short ones of a stream.
+
+pub mod denoise;
+pub mod gate;
+pub mod history;
+pub mod join;
+pub mod live;
+pub mod offline;
+pub mod pitch;
+pub mod retrieval;
+pub mod sink;
+pub mod source;
+pub mod synth;
+pub mod units;
+pub mod window;
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::nn::ops::VoiceOps;
+use crate::params::ConversionParams;
+use crate::telemetry::{Stage, StageTimes};
+use crate::units::{Pitch, Units, semitones_to_ratio};
+use pitch::Tracker;
+use retrieval::{Retrieval, SmallCell};
+use synth::{Rendering, Synth};
+use units::UnitEncoder;
+
+/// All stages with their networks: what turns windows of audio into the voice.
+pub struct Converter<B: VoiceOps> {
+    /// Content units of 16 kHz audio.
+    pub units: UnitEncoder<B>,
+    /// Nearest units of the voice's training set, if it has an index.
+    pub retrieval: Option<Arc<Retrieval<B>>>,
+    /// Fundamental frequency of 16 kHz audio.
+    pub tracker: Tracker<B>,
+    /// The voice.
+    pub synth: Synth<B>,
+}
+
+/// One stretch of audio and pitch, and which part of it becomes voice.
+#[derive(Clone, Debug)]
+pub struct Window<'a> {
+    /// 16 kHz audio.
+    pub audio: &'a [f32],
+    /// Pitch of the window's hops, shaped.
+    pub pitch: Pitch,
+    /// Whether the last unit is repeated, so that units reach the window's end (real-time reference).
+    pub repeat_last_unit: bool,
+    /// Units before this one are not retrieved: nothing is rendered of them.
+    pub first_retrieved_unit: usize,
+    /// What retrieval does in small cells.
+    pub small_cell: SmallCell,
+    /// The part that is rendered.
+    pub rendering: Rendering,
+}
+
+impl<B: VoiceOps> Converter<B> {
+    /// One window through the path. Returns the rendered hops at the voice's rate.
+    ///
+    /// # Errors
+    /// The window is shorter than one unit, or the voice lacks the speaker.
+    pub fn render(
+        &mut self,
+        window: &Window<'_>,
+        params: &ConversionParams,
+        times: &mut StageTimes,
+    ) -> Result<Vec<f32>> {
+        let mut units = times.measure(Stage::Units, || self.units.extract(window.audio))?;
+        if window.repeat_last_unit {
+            units.repeat_last();
+        }
+        let hops = window.pitch.f0_hz.len().min(crate::units::HOPS_PER_UNIT * units.count());
+        let pitch = window.pitch.slice(0, hops);
+        let content = times.measure(Stage::Retrieval, || self.retrieve(&units, window, &pitch, params));
+        times.measure(Stage::Synth, || self.synth.render(&content, &pitch, window.rendering, params))
+    }
+
+    /// Units per hop, pulled towards the index; unvoiced hops keep the share that `protect` leaves them.
+    fn retrieve(&self, units: &Units, window: &Window<'_>, pitch: &Pitch, params: &ConversionParams) -> Units {
+        let hops = pitch.f0_hz.len();
+        let Some(retrieval) = &self.retrieval else { return units.per_hop(hops) };
+        let mut retrieved = units.clone();
+        retrieval.blend(&mut retrieved, window.first_retrieved_unit, params.index_rate, window.small_cell);
+        let mut content = retrieved.per_hop(hops);
+        if params.protect < PROTECT_OFF {
+            content.protect(&units.per_hop(hops), &pitch.f0_hz, params.protect);
+        }
+        content
+    }
+
+    /// Tracks 16 kHz audio; returns the f0 as tracked and as the synthesizer shall read it.
+    ///
+    /// # Errors
+    /// What the tracker reports.
+    pub fn track(&mut self, audio: &[f32], params: &ConversionParams) -> Result<(Vec<f32>, Pitch)> {
+        let mut f0_hz = self.tracker.track(audio)?;
+        if self.tracker.wants_median() {
+            pitch::median_filter(&mut f0_hz, params.filter_radius);
+        }
+        let ratio = semitones_to_ratio(params.transpose_semitones - params.formant_semitones);
+        let shaped = pitch::shape(&f0_hz, ratio, params.unvoiced);
+        Ok((f0_hz, shaped))
+    }
+
+    /// The voice's rate in Hz.
+    #[must_use]
+    pub fn sample_rate_hz(&self) -> u32 {
+        self.synth.sample_rate_hz()
+    }
+}
+
+/// The protection value from which it is off.
+const PROTECT_OFF: f32 = 0.5;

@@ -1,0 +1,127 @@
+//! Offline conversion: the path over a whole recording, in long windows.
+
+use std::ops::Range;
+
+use super::synth::{Rendering, SourcePhase};
+use super::window::{WindowSizes, pieces};
+use super::{Converter, Window, sink, source};
+use crate::dsp::envelope;
+use crate::dsp::rate::resampled_len;
+use crate::dsp::stft::{Edge, pad};
+use crate::error::{Error, Result};
+use crate::nn::ops::VoiceOps;
+use crate::params::{ConversionParams, Lengths};
+use crate::path::retrieval::SmallCell;
+use crate::telemetry::{Stage, StageTimes};
+use crate::units::{ANALYSIS_RATE_HZ, HOP_SAMPLES, Pitch, Recording, semitones_to_ratio};
+
+/// A converted recording.
+#[derive(Clone, Debug)]
+pub struct Conversion {
+    /// The voice, at the voice's rate.
+    pub audio: Recording,
+    /// The input's f0, Hz per hop of 10 ms, 0 unvoiced.
+    pub f0_before_hz: Vec<f32>,
+    /// The voice's f0 at the same hops.
+    pub f0_after_hz: Vec<f32>,
+    /// Time by stage.
+    pub times: StageTimes,
+}
+
+/// Audio after a window's last hop with which the encoder's units cover that hop.
+const UNIT_REACH: usize = 400;
+
+impl<B: VoiceOps> Converter<B> {
+    /// Converts a whole recording. `progress` hears the share done, 0..=1.
+    ///
+    /// The result is at the voice's rate and lasts exactly as long as the input
+    /// (with [`Lengths::Reference`] up to 20 ms less per window).
+    ///
+    /// # Errors
+    /// Parameters out of range, a speaker that the voice lacks, or a rate that cannot be converted.
+    pub fn convert(
+        &mut self,
+        recording: &Recording,
+        params: &ConversionParams,
+        sizes: WindowSizes,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Conversion> {
+        params.validate()?;
+        if recording.samples.is_empty() {
+            return Err(Error::argument("recording", "at least one sample", "none"));
+        }
+        self.synth.restart_noise(params.noise);
+        let mut times = StageTimes::default();
+
+        let audio = times.measure(Stage::Source, || source::prepare(recording))?;
+        let padded = pad(&audio, sizes.pad, sizes.pad + HOP_SAMPLES + UNIT_REACH, Edge::Reflect);
+        let tracked = &padded[..audio.len() + 2 * sizes.pad];
+        let (f0_hz, pitch) = times.measure(Stage::Pitch, || self.track(tracked, params))?;
+        let mut voice = Vec::new();
+        for piece in pieces(&audio, sizes) {
+            let window = match params.lengths {
+                Lengths::Exact => exact_window(&padded, &pitch, &piece, sizes),
+                Lengths::Reference => reference_window(tracked, &pitch, &piece, audio.len(), sizes),
+            };
+            voice.extend(self.render(&window, params, &mut times)?);
+            progress(piece.end as f64 / audio.len() as f64);
+        }
+        times.measure(Stage::Sink, || {
+            if params.lengths == Lengths::Exact {
+                let length = resampled_len(recording.samples.len(), recording.sample_rate_hz, self.sample_rate_hz());
+                sink::fit(&mut voice, length);
+            }
+            envelope::mix(&audio, ANALYSIS_RATE_HZ, &mut voice, self.sample_rate_hz(), params.rms_mix_rate);
+            sink::limit(&mut voice);
+        });
+
+        let inside = |track: &[f32], ratio: f32| {
+            track
+                .iter()
+                .skip(sizes.pad / HOP_SAMPLES)
+                .take(audio.len() / HOP_SAMPLES + 1)
+                .map(|hz| hz * ratio)
+                .collect()
+        };
+        Ok(Conversion {
+            f0_before_hz: inside(&f0_hz, 1.0),
+            f0_after_hz: inside(&pitch.f0_hz, semitones_to_ratio(params.formant_semitones)),
+            audio: Recording { samples: voice, sample_rate_hz: self.sample_rate_hz() },
+            times,
+        })
+    }
+}
+
+/// The window around `piece` whose rendering lasts as long as the piece, to the hop above.
+fn exact_window<'a>(padded: &'a [f32], pitch: &Pitch, piece: &Range<usize>, sizes: WindowSizes) -> Window<'a> {
+    let (first_hop, pad_hops) = (piece.start / HOP_SAMPLES, sizes.pad / HOP_SAMPLES);
+    let hops = piece.len().div_ceil(HOP_SAMPLES) + 2 * pad_hops;
+    let end = (piece.start + hops * HOP_SAMPLES + UNIT_REACH).min(padded.len());
+    window(&padded[piece.start..end], pitch.slice(first_hop, hops), pad_hops)
+}
+
+/// The reference's window: one hop longer than the piece and its padding, but units that end before it does.
+fn reference_window<'a>(
+    padded: &'a [f32],
+    pitch: &Pitch,
+    piece: &Range<usize>,
+    length: usize,
+    sizes: WindowSizes,
+) -> Window<'a> {
+    let last = piece.end == length;
+    let end = if last { padded.len() } else { piece.end + 2 * sizes.pad + HOP_SAMPLES };
+    let audio = &padded[piece.start..end.min(padded.len())];
+    let hops = if last { audio.len() / HOP_SAMPLES } else { (piece.len() + 2 * sizes.pad) / HOP_SAMPLES };
+    window(audio, pitch.slice(piece.start / HOP_SAMPLES, hops), sizes.pad / HOP_SAMPLES)
+}
+
+fn window(audio: &[f32], pitch: Pitch, pad_hops: usize) -> Window<'_> {
+    Window {
+        audio,
+        pitch,
+        repeat_last_unit: false,
+        first_retrieved_unit: 0,
+        small_cell: SmallCell::Blend,
+        rendering: Rendering { head_hops: pad_hops, tail_hops: pad_hops, phase: SourcePhase::FromWindow },
+    }
+}

@@ -1,0 +1,135 @@
+//! Pitch: from a tracked f0 to what the synthesizer reads.
+
+use std::sync::Arc;
+
+use crate::dsp::yin::Yin;
+use crate::error::Result;
+use crate::nn::crepe::{self, Crepe};
+use crate::nn::fcpe::{self, Fcpe};
+use crate::nn::ops::VoiceOps;
+use crate::nn::rmvpe::{self, Rmvpe};
+use crate::nn::swift_f0::{self, SwiftF0};
+use crate::params::Unvoiced;
+use crate::units::Pitch;
+
+/// Lowest frequency of the coarse scale, in Hz.
+const COARSE_LOW_HZ: f64 = 50.0;
+/// Highest frequency of the coarse scale, in Hz.
+const COARSE_HIGH_HZ: f64 = 1_100.0;
+
+/// What reads the fundamental frequency off 16 kHz audio.
+#[derive(Clone)]
+pub enum Tracker<B: VoiceOps> {
+    /// A U-Net over the mel spectrogram.
+    Rmvpe(Arc<Rmvpe<B>>),
+    /// A convolutional conformer over the mel spectrogram.
+    Fcpe(Arc<Fcpe<B>>),
+    /// Convolutions over the waveform, smoothed as RVC does.
+    Crepe(Arc<Crepe<B>>),
+    /// Convolutions over the spectrum; the weights are embedded.
+    SwiftF0(Arc<SwiftF0<B>>),
+    /// Difference functions, no weights.
+    Yin(Arc<Yin>),
+}
+
+impl<B: VoiceOps> Tracker<B> {
+    /// f0 in Hz at every hop of 10 ms, 0 where unvoiced: `audio.len() / 160 + 1` values, the first centred on sample 0.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn track(&self, audio: &[f32]) -> Result<Vec<f32>> {
+        let track = match self {
+            Self::Rmvpe(network) => network.f0(audio, rmvpe::DEFAULT_THRESHOLD),
+            Self::Fcpe(network) => network.f0(audio, fcpe::DEFAULT_THRESHOLD),
+            Self::Crepe(network) => network.f0(audio, crepe::DEFAULT_THRESHOLD),
+            Self::SwiftF0(network) => network.f0(audio, swift_f0::DEFAULT_THRESHOLD),
+            Self::Yin(yin) => yin.f0(audio),
+        };
+        track.map(|track| track.f0_hz)
+    }
+
+    /// Whether a live stream shall hand over audio in groups of 32 hops, in which the network works.
+    #[must_use]
+    pub fn wants_groups_of_32(&self) -> bool {
+        matches!(self, Self::Rmvpe(_))
+    }
+
+    /// Whether single outliers are left to the median filter.
+    #[must_use]
+    pub fn wants_median(&self) -> bool {
+        matches!(self, Self::Yin(_))
+    }
+}
+
+/// Shifts a tracked f0 (Hz per hop, 0 unvoiced) by the frequency ratio `transpose` and quantises it.
+#[must_use]
+pub fn shape(f0_hz: &[f32], transpose: f32, unvoiced: Unvoiced) -> Pitch {
+    let mut f0_hz = f0_hz.to_vec();
+    if unvoiced == Unvoiced::Interpolate {
+        bridge_unvoiced(&mut f0_hz);
+    }
+    f0_hz.iter_mut().for_each(|hz| *hz *= transpose);
+    let coarse = f0_hz.iter().map(|&hz| coarse(hz)).collect();
+    Pitch { f0_hz, coarse }
+}
+
+/// Draws unvoiced hops linearly between their voiced neighbours, and holds the ends.
+fn bridge_unvoiced(f0_hz: &mut [f32]) {
+    let voiced: Vec<usize> = (0..f0_hz.len()).filter(|&hop| f0_hz[hop] > 0.0).collect();
+    let (Some(&first), Some(&last)) = (voiced.first(), voiced.last()) else { return };
+    let (start, end) = (f0_hz[first], f0_hz[last]);
+    f0_hz[..first].fill(start);
+    f0_hz[last + 1..].fill(end);
+    for gap in voiced.windows(2) {
+        let (left, right) = (gap[0], gap[1]);
+        let (from, to) = (f64::from(f0_hz[left]), f64::from(f0_hz[right]));
+        for hop in left + 1..right {
+            f0_hz[hop] = (from + (to - from) * (hop - left) as f64 / (right - left) as f64) as f32;
+        }
+    }
+}
+
+/// A frequency on the scale of 1..=255 that voices were trained with: `1 + 254 * (mel - low) / (high - low)`, ties to even.
+#[must_use]
+pub fn coarse(f0_hz: f32) -> u8 {
+    let mel = |hz: f64| 1127.0 * (hz / 700.0).ln_1p();
+    let (low, high) = (mel(COARSE_LOW_HZ), mel(COARSE_HIGH_HZ));
+    let position = match mel(f64::from(f0_hz)) {
+        mel if mel > 0.0 => (mel - low) * 254.0 / (high - low) + 1.0,
+        _ => 1.0,
+    };
+    position.clamp(1.0, 255.0).round_ties_even() as u8
+}
+
+/// Median over `2 * (taps / 2) + 1` hops around each hop, of the values inside the track; fewer than 3 taps change nothing.
+pub fn median_filter(f0_hz: &mut [f32], taps: usize) {
+    if taps < 3 {
+        return;
+    }
+    let (reach, source) = (taps / 2, f0_hz.to_vec());
+    for (hop, value) in f0_hz.iter_mut().enumerate() {
+        let mut around = source[hop.saturating_sub(reach)..(hop + reach + 1).min(source.len())].to_vec();
+        around.sort_unstable_by(f32::total_cmp);
+        *value = around[around.len() / 2];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unvoiced_hops_lie_on_the_line_between_their_neighbours() {
+        let pitch = shape(&[0.0, 100.0, 0.0, 0.0, 130.0, 0.0], 2.0, Unvoiced::Interpolate);
+        assert_eq!(pitch.f0_hz, [200.0, 200.0, 220.0, 240.0, 260.0, 260.0]);
+        assert_eq!(shape(&[0.0, 100.0], 1.0, Unvoiced::Zero).f0_hz, [0.0, 100.0]);
+        assert_eq!(shape(&[0.0; 3], 1.0, Unvoiced::Interpolate).f0_hz, [0.0; 3]);
+    }
+
+    #[test]
+    fn a_median_of_three_removes_a_single_octave_jump() {
+        let mut f0_hz = [100.0, 101.0, 202.0, 102.0, 103.0];
+        median_filter(&mut f0_hz, 3);
+        assert_eq!(f0_hz[2], 102.0);
+    }
+}

@@ -1,0 +1,206 @@
+//! Retrieval: pulls content units towards the nearest units of the voice's training set.
+//!
+//! The search is the reference's: nearest cell of an inverted file, exact distances inside it, the eight nearest rows
+//! blended with weights `1 / distance^4`.
+
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
+
+use crate::checkpoint::index::{Index, Metric};
+use crate::error::{Error, Result};
+use crate::nn::ops::{Fused, VoiceOps};
+use crate::nn::values;
+use crate::units::Units;
+
+/// Rows blended for each unit.
+pub const NEIGHBOURS: usize = 8;
+
+/// What happens where a cell holds fewer than [`NEIGHBOURS`] rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmallCell {
+    /// The rows there are, are blended (offline reference).
+    Blend,
+    /// No unit of the whole run is blended (real-time reference).
+    SkipRun,
+}
+
+/// One training row near a query.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Position of the row among the index's vectors.
+    pub row: usize,
+    /// Squared Euclidean distance.
+    pub distance: f32,
+}
+
+/// An index made ready for search.
+#[derive(Clone, Debug)]
+pub struct Retrieval<B: VoiceOps> {
+    index: Arc<Index>,
+    /// Maps a query `q` to `|c|^2 - 2 q c` for every centroid `c`: its distance up to `|q|^2`.
+    /// `None` where there is one cell only.
+    nearness: Option<B::Linear>,
+    device: B::Device,
+}
+
+impl<B: VoiceOps> Retrieval<B> {
+    /// Prepares `index` for units of `unit_dim` values.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where the index was built for units of another size or another distance.
+    pub fn new(index: Arc<Index>, unit_dim: usize, device: &B::Device) -> Result<Self> {
+        let refuse = |expected: String, found: String| Err(Error::format(&index.path, expected, found));
+        if index.dim != unit_dim {
+            let expected = format!("vectors of {unit_dim} values, as the voice's units");
+            return refuse(expected, format!("vectors of {}", index.dim));
+        }
+        if index.metric != Metric::L2 {
+            return refuse("an index of Euclidean distance".into(), "one of inner products".into());
+        }
+        let count = index.centroids.len() / index.dim;
+        let squares =
+            index.centroids.chunks_exact(index.dim).map(|c| c.iter().map(|v| v * v).sum()).collect::<Vec<f32>>();
+        let scaled = index.centroids.iter().map(|v| -2.0 * v).collect::<Vec<f32>>();
+        let nearness = (count > 1).then(|| {
+            let weight = Tensor::from_data(TensorData::new(scaled, [count, index.dim]), device);
+            B::prepare_linear(weight, Some(Tensor::from_data(TensorData::new(squares, [count]), device)))
+        });
+        Ok(Self { index, nearness, device: device.clone() })
+    }
+
+    /// The nearest rows of each query, nearest first; fewer than [`NEIGHBOURS`] where the cells hold fewer.
+    #[must_use]
+    pub fn search(&self, queries: &Units) -> Vec<Vec<Neighbour>> {
+        if queries.count() == 0 {
+            return Vec::new();
+        }
+        let rows = queries.values.par_chunks_exact(queries.dim);
+        let Some(nearness) = self.nearness(queries) else {
+            return rows.map(|query| self.nearest(query, &[0])).collect();
+        };
+        let cells = nearness.par_chunks_exact(self.index.lists());
+        rows.zip(cells)
+            .map(|(query, nearness)| self.nearest(query, &closest_cells(nearness, self.index.nprobe)))
+            .collect()
+    }
+
+    /// For each query its row of nearness values, one per cell; `None` where there is one cell only.
+    fn nearness(&self, queries: &Units) -> Option<Vec<f32>> {
+        let shape = [1, queries.count(), queries.dim];
+        let rows = Tensor::from_data(TensorData::new(queries.values.clone(), shape), &self.device);
+        Some(values(<B as VoiceOps>::linear(self.nearness.as_ref()?, rows, Fused::default())))
+    }
+
+    fn nearest(&self, query: &[f32], cells: &[usize]) -> Vec<Neighbour> {
+        let mut found = Nearest::default();
+        for row in cells.iter().flat_map(|&cell| self.index.list(cell)) {
+            found.offer(Neighbour { row, distance: squared_distance(query, self.index.row(row)) });
+        }
+        found.rows
+    }
+
+    /// Replaces each unit `u` from `first` on by `rate * r + (1 - rate) * u`, with `r` its blend of neighbours.
+    pub fn blend(&self, units: &mut Units, first: usize, rate: f32, small_cell: SmallCell) {
+        if rate <= 0.0 || first >= units.count() {
+            return;
+        }
+        let dim = units.dim;
+        let queries = Units { values: units.values[first * dim..].to_vec(), dim };
+        let found = self.search(&queries);
+        if small_cell == SmallCell::SkipRun && found.iter().any(|rows| rows.len() < NEIGHBOURS) {
+            return;
+        }
+        let run = units.values[first * dim..].par_chunks_exact_mut(dim);
+        run.zip(found).for_each(|(unit, neighbours)| {
+            unit.iter_mut().for_each(|value| *value *= 1.0 - rate);
+            for (neighbour, weight) in neighbours.iter().zip(blend_weights(&neighbours)) {
+                let row = self.index.row(neighbour.row);
+                unit.iter_mut().zip(row).for_each(|(value, row)| *value += rate * weight * row);
+            }
+        });
+    }
+}
+
+/// The rows found so far, nearest first.
+#[derive(Default)]
+struct Nearest {
+    rows: Vec<Neighbour>,
+}
+
+impl Nearest {
+    fn offer(&mut self, candidate: Neighbour) {
+        let at = self.rows.partition_point(|kept| kept.distance <= candidate.distance);
+        if at < NEIGHBOURS {
+            self.rows.truncate(NEIGHBOURS - 1);
+            self.rows.insert(at, candidate);
+        }
+    }
+}
+
+/// The `count` cells of least nearness value, closest first.
+fn closest_cells(nearness: &[f32], count: usize) -> Vec<usize> {
+    let mut cells: Vec<usize> = Vec::with_capacity(count + 1);
+    for (cell, value) in nearness.iter().enumerate() {
+        let at = cells.partition_point(|&kept| nearness[kept] <= *value);
+        if at < count {
+            cells.insert(at, cell);
+            cells.truncate(count);
+        }
+    }
+    cells
+}
+
+/// Weights `(1 / distance)^2` that sum to 1. An exact hit, infinitely heavy (NaN in the reference), takes all.
+fn blend_weights(neighbours: &[Neighbour]) -> Vec<f32> {
+    let exact = neighbours.iter().filter(|n| n.distance <= f32::MIN_POSITIVE).count();
+    if exact > 0 {
+        return neighbours
+            .iter()
+            .map(|n| if n.distance <= f32::MIN_POSITIVE { 1.0 / exact as f32 } else { 0.0 })
+            .collect();
+    }
+    // Relative to the nearest, so that no square overflows.
+    let nearest = neighbours.first().map_or(1.0, |n| n.distance);
+    let weights: Vec<f32> = neighbours.iter().map(|n| (nearest / n.distance).powi(2)).collect();
+    let sum: f32 = weights.iter().sum();
+    weights.iter().map(|w| w / sum).collect()
+}
+
+/// Squared Euclidean distance, in sixteen lanes that the compiler keeps in vector registers.
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0_f32; LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            let difference = a[lane] - b[lane];
+            lanes[lane] += difference * difference;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Neighbour, blend_weights};
+
+    #[test]
+    fn an_exact_hit_takes_all_the_weight() {
+        let at = |distance| Neighbour { row: 0, distance };
+        assert_eq!(blend_weights(&[at(0.0), at(1.0)]), [1.0, 0.0]);
+        assert_eq!(blend_weights(&[at(1.0), at(1.0)]), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn distances_of_any_size_give_finite_weights() {
+        for distance in [1e-30, 1e-10, 1.0, 1e30] {
+            let weights =
+                blend_weights(&[Neighbour { row: 0, distance }, Neighbour { row: 1, distance: 2.0 * distance }]);
+            assert!((weights[0] - 0.8).abs() < 1e-6 && (weights[1] - 0.2).abs() < 1e-6, "{distance}: {weights:?}");
+        }
+    }
+}

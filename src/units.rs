@@ -1,0 +1,95 @@
+//! The quantities that travel between stages.
+
+/// Rate at which pitch and content are read, in Hz.
+pub const ANALYSIS_RATE_HZ: u32 = 16_000;
+/// One hop of pitch, 10 ms, in samples at [`ANALYSIS_RATE_HZ`].
+pub const HOP_SAMPLES: usize = 160;
+/// Hops of pitch per content unit.
+pub const HOPS_PER_UNIT: usize = 2;
+/// Hops per second.
+pub const HOPS_PER_SECOND: usize = 100;
+
+/// One channel of audio with its rate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// Samples, nominally -1..=1.
+    pub samples: Vec<f32>,
+    /// Samples per second.
+    pub sample_rate_hz: u32,
+}
+
+impl Recording {
+    /// Duration in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.samples.len() as f64 / f64::from(self.sample_rate_hz)
+    }
+}
+
+/// A run of content vectors, row by row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Units {
+    /// `[count, dim]`, row-major.
+    pub values: Vec<f32>,
+    /// Values per vector.
+    pub dim: usize,
+}
+
+impl Units {
+    /// Number of vectors.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.values.len().checked_div(self.dim).unwrap_or(0)
+    }
+
+    /// The same content at one vector per hop: each repeated, cut to `hops`.
+    #[must_use]
+    pub fn per_hop(&self, hops: usize) -> Self {
+        let rows = self.values.chunks_exact(self.dim);
+        let values = rows.flat_map(|row| [row, row]).take(hops).flatten().copied().collect();
+        Self { values, dim: self.dim }
+    }
+
+    /// Appends a copy of the last vector.
+    pub fn repeat_last(&mut self) {
+        let start = self.values.len().saturating_sub(self.dim);
+        self.values.extend_from_within(start..);
+    }
+
+    /// In hops without pitch, keeps only the share `protect` of these vectors and takes the rest from `original`.
+    pub fn protect(&mut self, original: &Self, f0_hz: &[f32], protect: f32) {
+        /// Below this a hop counts as unvoiced, in Hz.
+        const VOICED_FROM_HZ: f32 = 1.0;
+        let rows = self.values.chunks_exact_mut(self.dim).zip(original.values.chunks_exact(self.dim));
+        for ((row, original), _) in rows.zip(f0_hz).filter(|(_, hz)| **hz < VOICED_FROM_HZ) {
+            row.iter_mut()
+                .zip(original)
+                .for_each(|(value, original)| *value = *value * protect + original * (1.0 - protect));
+        }
+    }
+}
+
+/// Pitch per hop, as the synthesizer reads it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pitch {
+    /// Fundamental frequency in Hz; 0 where unvoiced.
+    pub f0_hz: Vec<f32>,
+    /// The same on 1..=255, evenly spaced on the mel scale from 50 to 1100 Hz; 1 where unvoiced, 0 where never tracked.
+    pub coarse: Vec<u8>,
+}
+
+impl Pitch {
+    /// At most `hops` of it from hop `first` on.
+    #[must_use]
+    pub fn slice(&self, first: usize, hops: usize) -> Self {
+        let end = (first + hops).min(self.f0_hz.len());
+        let range = first.min(end)..end;
+        Self { f0_hz: self.f0_hz[range.clone()].to_vec(), coarse: self.coarse[range].to_vec() }
+    }
+}
+
+/// The frequency ratio of an interval.
+#[must_use]
+pub fn semitones_to_ratio(semitones: f32) -> f32 {
+    (semitones / 12.0).exp2()
+}

@@ -1,0 +1,67 @@
+//! The whole offline pipeline against the reference's int16 output.
+
+use syrinx::params::{ConversionParams, Lengths, NoiseChoice, Unvoiced};
+use syrinx::path::window::WindowSizes;
+use syrinx::units::Recording;
+
+use crate::case::Case;
+use crate::support::Golden;
+
+/// Largest difference from the reference, in steps of its int16 output: truncation turns the least rounding
+/// difference into one step, and an envelope taken over wholly raises quiet parts, with their rounding, once more.
+const TOLERANCE_STEPS: i32 = 2;
+
+fn assert_matches_the_reference(name: &str, case: &Case, sizes: WindowSizes, params: ConversionParams) {
+    let golden = Golden::open(name);
+    let recording = Recording { samples: golden.f32("in.wav"), sample_rate_hz: 16_000 };
+    let conversion = case.converter().convert(&recording, &params, sizes, &mut |_| {}).expect("a conversion");
+
+    let pitch = golden.f32("mid.pitchf");
+    for (hop, (found, expected)) in conversion.f0_after_hz.iter().zip(&pitch[sizes.pad / 160..]).enumerate() {
+        assert!((found - expected).abs() <= 1e-3 * expected.max(1.0), "hop {hop}: {found} Hz, expected {expected} Hz");
+    }
+    let expected = golden.i64("out.int16");
+    assert_eq!(conversion.audio.samples.len(), expected.len(), "length");
+    let worst = conversion
+        .audio
+        .samples
+        .iter()
+        .zip(&expected)
+        .map(|(&found, &expected)| ((found * 32_768.0) as i32 - expected as i32).abs())
+        .max();
+    assert!(worst <= Some(TOLERANCE_STEPS), "differs by {worst:?} steps");
+}
+
+fn reference_params() -> ConversionParams {
+    ConversionParams {
+        noise: NoiseChoice::Zero,
+        unvoiced: Unvoiced::Interpolate,
+        lengths: Lengths::Reference,
+        ..ConversionParams::default()
+    }
+}
+
+#[test]
+fn a_v1_voice_without_index() {
+    let params = ConversionParams { index_rate: 0.0, protect: 0.5, rms_mix_rate: 1.0, ..reference_params() };
+    assert_matches_the_reference("offline_v1_noindex", &Case::V1, WindowSizes::default(), params);
+}
+
+#[test]
+fn a_v1_voice_with_index_transposition_protection_and_loudness() {
+    let params = ConversionParams { transpose_semitones: 3.0, speaker: 1, ..reference_params() };
+    assert_matches_the_reference("offline_v1_index", &Case::V1_INDEXED, WindowSizes::default(), params);
+}
+
+#[test]
+fn a_recording_cut_into_four_pieces() {
+    let params =
+        ConversionParams { transpose_semitones: -5.0, index_rate: 0.5, rms_mix_rate: 0.0, ..reference_params() };
+    assert_matches_the_reference("offline_v1_chunked", &Case::V1_INDEXED, WindowSizes::seconds(1, 1, 2, 3), params);
+}
+
+#[test]
+fn a_v2_voice() {
+    let params = ConversionParams { index_rate: 0.0, protect: 0.5, rms_mix_rate: 1.0, ..reference_params() };
+    assert_matches_the_reference("offline_v2", &Case::V2, WindowSizes::default(), params);
+}

@@ -1,0 +1,34 @@
+//! Retrieval against FAISS.
+
+use std::sync::Arc;
+
+use syrinx::checkpoint::index::Index;
+use syrinx::nn::Cpu;
+use syrinx::path::retrieval::{NEIGHBOURS, Retrieval, SmallCell};
+use syrinx::units::Units;
+
+use crate::support::{Golden, assert_close, data};
+
+#[test]
+fn neighbours_distances_and_blend_match_faiss() {
+    let golden = Golden::open("retrieval_v1");
+    let index = Arc::new(Index::open(data("added_IVF15_Flat_nprobe_1_small_v1.index")).expect("an index"));
+    let retrieval = Retrieval::<Cpu>::new(index.clone(), 256, &Default::default()).expect("a retrieval");
+    let queries = Units { values: golden.f32("query"), dim: 256 };
+
+    let found = retrieval.search(&queries);
+    let (ids, distances) = (golden.i64("ids"), golden.f32("score"));
+    for (query, neighbours) in found.iter().enumerate() {
+        let expected = &ids[query * NEIGHBOURS..][..NEIGHBOURS];
+        let rows: Vec<i64> = neighbours.iter().map(|n| index.ids[n.row]).collect();
+        assert_eq!(rows, expected.iter().copied().filter(|&id| id >= 0).collect::<Vec<_>>(), "query {query}");
+        for (n, expected) in neighbours.iter().zip(&distances[query * NEIGHBOURS..]) {
+            // FAISS expands the square; its rounding grows with the vectors' lengths.
+            assert!((n.distance - expected).abs() <= 2e-5 * expected.max(1.0), "{} {expected}", n.distance);
+        }
+    }
+
+    let mut blended = queries;
+    retrieval.blend(&mut blended, 0, 1.0, SmallCell::Blend);
+    assert_close("blend", &blended.values, &golden.f32("mixed"), 1e-5);
+}
