@@ -144,6 +144,8 @@ pub fn summarise(path: impl AsRef<Path>) -> Result<Summary> {
         Kind::Voice => {
             let container = Container::open(path)?;
             summary.facts = voice_facts(&voice::read_config(&container)?);
+            let embedder = container.values.get("embedder_model").filter(|value| value.is_string());
+            summary.facts.extend(embedder.map(|name| ("embedder_model", name.clone())));
             summary.describe(&container);
             container.path
         }

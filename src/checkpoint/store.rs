@@ -272,6 +272,13 @@ impl ModelsDirectory {
 /// Whether an index's file name is that of the voice called `name` (lower case).
 fn index_names_voice(path: &Path, name: &str) -> bool {
     let Some(stem) = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()) else { return false };
+    // What is trained but holds no rows yet is no index to search.
+    if stem.starts_with("trained_") {
+        return false;
+    }
+    if stem == name {
+        return true;
+    }
     let stem = stem.strip_suffix("_v1").or_else(|| stem.strip_suffix("_v2")).unwrap_or(&stem);
     let own = stem.split_once("_nprobe_").and_then(|(_, rest)| rest.split_once('_')).map_or(stem, |(_, own)| own);
     // Upstream's small models end in the epoch and step: `name_e200_s1000`.

@@ -161,6 +161,7 @@ impl Facts<'_> {
 
     fn config(&self) -> Result<VoiceConfig> {
         let list = self.list()?;
+        self.refuse_other_vocoders()?;
         let sizes = Sizes { facts: self, list: &list };
         let [speakers, gin_channels] = self.table("emb_g.weight")?;
         let [_, unit_dim] = self.table("enc_p.emb_phone.weight")?;
@@ -214,6 +215,14 @@ impl Facts<'_> {
             Value::Array(list) if list.len() == 18 => Ok(list),
             Value::Array(list) => Err(self.error("config", "a list of 18 values", format!("{} values", list.len()))),
             other => Err(self.error("config", "a list of 18 values", describe(&other))),
+        }
+    }
+
+    /// Applio saves voices with other generators under the same names.
+    fn refuse_other_vocoders(&self) -> Result<()> {
+        match self.value("vocoder").and_then(Value::as_str) {
+            None | Some("HiFi-GAN" | "Default") => Ok(()),
+            Some(other) => Err(self.error("vocoder", "HiFi-GAN", other.chars().take(60).collect::<String>())),
         }
     }
 

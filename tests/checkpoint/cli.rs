@@ -24,6 +24,8 @@ fn inspect_tells_a_voice_as_json() {
     assert_eq!(value["sha256"].as_str().unwrap().len(), 64);
     assert_eq!(value["precisions"]["f16"], value["tensor_count"]);
     assert!(value.get("tensors").is_none());
+    let applio: Value = serde_json::from_str(&inspected(&[data("voice_parametrizations.pth")], true, false)).unwrap();
+    assert_eq!(applio["embedder_model"], "contentvec");
 }
 
 #[test]

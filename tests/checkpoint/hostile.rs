@@ -8,7 +8,7 @@ use syrinx::checkpoint::voice::VoiceCheckpoint;
 use syrinx::checkpoint::{Tensors, identify};
 use zip::CompressionMethod;
 
-use crate::support::{Draft, data, folder, save_pickle, save_zip};
+use crate::support::{Draft, cut_everywhere, data, folder, save_pickle, save_zip};
 
 #[track_caller]
 fn assert_refused(path: &Path, message: &str) {
@@ -66,6 +66,7 @@ fn plain_values_of_the_wrong_kind_are_refused() {
         ("config", "{", "config: a list of 18 values, found null"),
         ("version", "v9", "version: v1 or v2, found \"v9\""),
         ("f0", "7", "f0: 0 or 1, found \"7\""),
+        ("vocoder", "RefineGAN", "vocoder: HiFi-GAN, found RefineGAN"),
     ];
     let folder = folder();
     for (key, value, message) in cases {
@@ -277,18 +278,9 @@ fn files_that_are_no_checkpoint_are_named_for_what_they_are() {
 #[test]
 fn a_voice_cut_short_anywhere_is_refused() {
     let folder = folder();
-    let path = folder.path().join("cut.pth");
-    for name in ["voice_zip.pth", "voice_legacy.pth"] {
-        let good = fs::read(data(name)).unwrap();
-        for length in (0..good.len()).step_by(good.len() / 150) {
-            fs::write(&path, &good[..length]).unwrap();
-            assert!(VoiceCheckpoint::open(&path).is_err(), "{name} cut to {length} bytes was read");
-        }
-    }
-    let whole = fs::read(Draft::new().save(folder.path())).unwrap();
-    let path = folder.path().join("cut.safetensors");
-    for length in (0..whole.len()).step_by(whole.len() / 50) {
-        fs::write(&path, &whole[..length]).unwrap();
-        assert!(VoiceCheckpoint::open(&path).is_err(), "safetensors cut to {length} bytes was read");
+    let safetensors = Draft::new().save(folder.path());
+    for source in [data("voice_zip.pth"), data("voice_legacy.pth"), safetensors] {
+        let path = folder.path().join(source.file_name().unwrap());
+        cut_everywhere(&path, &fs::read(&source).unwrap(), 150, |path| VoiceCheckpoint::open(path).is_err());
     }
 }

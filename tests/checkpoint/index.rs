@@ -5,7 +5,7 @@ use std::path::Path;
 use syrinx::checkpoint::Tensors;
 use syrinx::checkpoint::index::{Index, Metric};
 
-use crate::support::{data, folder};
+use crate::support::{cut_everywhere, data, folder};
 
 fn open(name: &str) -> Index {
     Index::open(data(name)).unwrap_or_else(|e| panic!("{e}"))
@@ -151,12 +151,8 @@ fn ids_and_values_that_search_cannot_use_are_refused() {
 #[test]
 fn an_index_cut_short_anywhere_is_refused() {
     let folder = folder();
-    let path = folder.path().join("cut.index");
     for name in ["sparse_mapped.index", "flat.index"] {
         let good = std::fs::read(data(name)).unwrap();
-        for length in 0..good.len() {
-            std::fs::write(&path, &good[..length]).unwrap();
-            assert!(Index::open(&path).is_err(), "{name} cut to {length} bytes was read");
-        }
+        cut_everywhere(&folder.path().join(name), &good, good.len(), |path| Index::open(path).is_err());
     }
 }

@@ -37,7 +37,10 @@ fn an_index_belongs_to_the_voice_it_names() {
     let own = path("indexes/added_IVF256_Flat_nprobe_1_anna_v2.index");
     fs::write(&own, b"").unwrap();
     fs::write(path("indexes/added_IVF256_Flat_nprobe_1_annabel_v2.index"), b"").unwrap();
+    fs::write(path("indexes/a_v2.index"), b"").unwrap();
+    fs::write(path("indexes/trained_IVF256_Flat_nprobe_1_anna_v2.index"), b"").unwrap();
     let models = ModelsDirectory::new(folder.path());
+    assert_eq!(models.index_of(&path("voices/a_v2.pth")), Some(path("indexes/a_v2.index")));
     assert_eq!(models.index_of(&path("voices/anna.pth")), Some(own.clone()));
     assert_eq!(models.index_of(&path("voices/Anna_e200_s4000.pth")), Some(own));
     assert_eq!(models.index_of(&path("voices/ann.pth")), None);

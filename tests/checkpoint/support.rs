@@ -32,6 +32,24 @@ pub fn assert_same(found: &Tensors, expected: &Tensors, tolerance: f32) {
     }
 }
 
+/// Asserts that `refuses` holds for a file of these bytes cut to `count` lengths, evenly from whole to empty.
+#[track_caller]
+pub fn cut_everywhere(path: &Path, bytes: &[u8], count: usize, refuses: impl Fn(&Path) -> bool) {
+    std::fs::write(path, bytes).expect("a file");
+    assert!(!refuses(path), "the whole file is refused");
+    for cut in 1..=count {
+        let length = bytes.len() - bytes.len() * cut / count;
+        // Shortened in place: rewriting a file waits for the disk.
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .expect("a file")
+            .set_len(length as u64)
+            .expect("a shorter file");
+        assert!(refuses(path), "{} was read when cut to {length} bytes", path.display());
+    }
+}
+
 /// A voice's text metadata and its tensors, to be changed before it is saved.
 pub struct Draft {
     pub metadata: HashMap<String, String>,
