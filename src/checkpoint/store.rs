@@ -218,7 +218,8 @@ impl ModelsDirectory {
     pub fn voices(&self) -> Vec<PathBuf> {
         let is_published = |path: &Path| {
             let name = path.file_name().unwrap_or_default();
-            PUBLISHED.iter().any(|model| model.files.iter().any(|file| name == *file))
+            path.parent() == Some(&self.root)
+                && PUBLISHED.iter().any(|model| model.files.iter().any(|file| name == *file))
         };
         let mut voices = self.files(&VOICE_FOLDERS, &["pth", "safetensors"]);
         voices.retain(|path| !is_published(path));

@@ -23,6 +23,11 @@ fn a_voice_is_found_by_name_file_and_path() {
     assert!(matches!(error, Error::NotFound { .. }));
     assert_eq!(error.exit_code(), 66);
     let message = error.to_string();
+    // A pitch network lies beside the folder of voices; a voice may bear its name.
+    fs::write(folder.path().join("full.pth"), b"").unwrap();
+    assert!(models.voice("full").is_err());
+    fs::write(voices.join("full.pth"), b"").unwrap();
+    assert_eq!(models.voice("full").unwrap(), voices.join("full.pth"));
     assert!(message.contains("voice `berta` not found") && message.contains("(there: anna)"), "{message}");
     assert!(models.voice("../voices/anna").is_err(), "a path below the directory was taken for a name");
 }
