@@ -2,8 +2,8 @@
 
 pub mod checkpoint;
 pub mod cli;
-pub mod converted;
 pub mod dsp;
+pub mod engine;
 pub mod error;
 pub mod geometry;
 pub mod io;

@@ -31,7 +31,7 @@ impl Stage {
             Self::Pitch => "pitch",
             Self::Units => "units",
             Self::Retrieval => "retrieval",
-            Self::Synth => "synth",
+            Self::Synth => "synthesizer",
             Self::Sink => "sink",
         }
     }

@@ -9,11 +9,17 @@ use super::jobs::{self, Job};
 use super::plot;
 use super::progress::Progress;
 use super::report::{Failure, FileReport, Report, rtf, stage_reports};
-use crate::converted::Converted;
+use crate::checkpoint::pitch::PitchNetwork;
+use crate::checkpoint::store::ModelsDirectory;
+use crate::engine::{Engine, ModelFiles, TrackerFile};
 use crate::error::{Error, Result};
+use crate::io::pitch_curve;
 use crate::io::read::{SAMPLE_RATES_HZ, read};
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
+use crate::nn::Cpu;
 use crate::params::{ConversionParams, Lengths, NoiseChoice, PitchMethod, Unvoiced};
+use crate::path::offline::{Conversion, Request};
+use crate::path::window::WindowSizes;
 use crate::units::Recording;
 
 /// Converts recordings to another voice.
@@ -219,14 +225,17 @@ impl ConvertPlan {
         for path in files.into_iter().chain([&args.model_settings.pitch_model]).flatten() {
             std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
         }
+        if output.reference.is_some() && output.bits != Bits::Sixteen {
+            return Err(Error::argument("--bits", "16 with --reference", "another depth"));
+        }
         let jobs = jobs::plan(&args.inputs, &args.output, output.format, args.force)?;
         let quantise = if output.reference.is_some() { Quantise::TruncateToZero } else { Quantise::Round };
         let format = sample_format(output.bits);
         for job in &jobs {
             Encoding::new(job.container, format, quantise)?;
         }
-        if jobs.len() > 1 && output.plot.as_ref().is_some_and(|plot| plot.is_file()) {
-            return Err(Error::argument("--plot", "a folder, for several inputs", "a file"));
+        if let Some(plot) = &output.plot {
+            check_plot(plot, jobs.len())?;
         }
         Ok(Self {
             jobs,
@@ -245,6 +254,34 @@ impl ConvertPlan {
         })
     }
 
+    /// The files of all models, found in the models folder where no path was given.
+    fn models(&self) -> Result<ModelFiles> {
+        let folder = ModelsDirectory::of_user()?;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let voice = folder.voice(&text(&self.voice))?;
+        let named = self.pitch_model.as_deref().map(text);
+        let network = |network, tiny| {
+            let path = folder.pitch(named.as_deref(), network, tiny)?;
+            Ok::<_, Error>(TrackerFile::Network(network, path))
+        };
+        let tracker = match self.pitch_method {
+            Some(PitchMethod::Rmvpe) => network(PitchNetwork::Rmvpe, false)?,
+            Some(PitchMethod::Fcpe) => network(PitchNetwork::Fcpe, false)?,
+            Some(PitchMethod::Crepe) => network(PitchNetwork::Crepe, false)?,
+            Some(PitchMethod::CrepeTiny) => network(PitchNetwork::Crepe, true)?,
+            Some(PitchMethod::Swift) => TrackerFile::SwiftF0,
+            Some(PitchMethod::Yin) => TrackerFile::Yin,
+            None if self.pitch_model.is_some() => network(PitchNetwork::Rmvpe, false)?,
+            None => network(PitchNetwork::Rmvpe, false).unwrap_or(TrackerFile::SwiftF0),
+        };
+        Ok(ModelFiles {
+            index: self.index.clone().or_else(|| folder.index_of(&voice)).filter(|_| self.params.index_rate > 0.0),
+            encoder: folder.encoder(self.encoder.as_deref().map(text).as_deref())?,
+            tracker,
+            voice,
+        })
+    }
+
     /// Where the figure of `job` goes, if one is wanted.
     fn plot_of(&self, job: &Job) -> Option<PathBuf> {
         let plot = self.plot.as_ref()?;
@@ -256,6 +293,17 @@ impl ConvertPlan {
         name.push(".png");
         Some(plot.join(name))
     }
+}
+
+fn check_plot(plot: &Path, files: usize) -> Result<()> {
+    if files > 1 && plot.is_file() {
+        return Err(Error::argument("--plot", "a folder, for several inputs", plot.display()));
+    }
+    let is_png = plot.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    if files == 1 && !plot.is_dir() && !is_png {
+        return Err(Error::argument("--plot", "a name that ends in .png, or a folder", plot.display()));
+    }
+    Ok(())
 }
 
 fn conversion_params(args: &ConvertArgs) -> ConversionParams {
@@ -292,15 +340,25 @@ fn sample_format(bits: Bits) -> SampleFormat {
 ///
 /// # Errors
 /// As [`run`], and if a model is missing or cannot be read.
-pub fn run_with_engine(plan: &ConvertPlan, _progress: &Progress) -> Result<()> {
-    // MERGE: connect the conversion path here; until then there is nothing that could convert.
-    std::fs::metadata(&plan.voice).map_err(|source| Error::io(&plan.voice, source))?;
-    Err(Error::NotFound { what: "the conversion path".into(), hint: "this build cannot convert yet".into() })
+pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
+    let curve = plan.f0_file.as_deref().map(pitch_curve::read).transpose()?;
+    let started = Instant::now();
+    let mut converter = Engine::<Cpu>::new(Default::default()).converter(&plan.models()?)?;
+    run(plan, progress, started.elapsed().as_secs_f64(), |recording, share_done| {
+        let request = Request {
+            recording,
+            pitch_curve: curve.as_deref(),
+            params: &plan.params,
+            sizes: WindowSizes::default(),
+            output_rate_hz: plan.output_rate_hz,
+        };
+        converter.convert(request, share_done)
+    })
 }
 
 /// Converts every file of `plan` with `convert`, which took `load_seconds` to prepare.
 ///
-/// `convert` gets a recording and a function to tell the seconds of audio done so far. A file that fails is told on
+/// `convert` gets a recording and a function to tell the share done so far, 0..=1. A file that fails is told on
 /// standard error and does not stop the others.
 ///
 /// # Errors
@@ -309,7 +367,7 @@ pub fn run(
     plan: &ConvertPlan,
     progress: &Progress,
     load_seconds: f64,
-    mut convert: impl FnMut(&Recording, &mut dyn FnMut(f64)) -> Result<Converted>,
+    mut convert: impl FnMut(&Recording, &mut dyn FnMut(f64)) -> Result<Conversion>,
 ) -> Result<()> {
     let mut report = Report::new(load_seconds);
     let mut first_error = None;
@@ -336,7 +394,7 @@ fn convert_file(
     plan: &ConvertPlan,
     job: &Job,
     progress: &Progress,
-    convert: &mut impl FnMut(&Recording, &mut dyn FnMut(f64)) -> Result<Converted>,
+    convert: &mut impl FnMut(&Recording, &mut dyn FnMut(f64)) -> Result<Conversion>,
 ) -> Result<FileReport> {
     let started = Instant::now();
     let input = read(&job.input)?.recording;
@@ -345,19 +403,19 @@ fn convert_file(
 
     let started = Instant::now();
     let display = progress.file(&job.input, audio_seconds);
-    let converted = convert(&input, &mut |done_seconds| display.advance(done_seconds))?;
+    let converted = convert(&input, &mut |share| display.advance(share * audio_seconds))?;
     drop(display);
     let seconds = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let output = Recording { samples: converted.samples.clone(), sample_rate_hz: converted.sample_rate_hz };
+    let output = &converted.audio;
     create_parent(&job.output)?;
-    write(&job.output, &output, Encoding::new(job.container, plan.format, plan.quantise)?)?;
+    write(&job.output, output, Encoding::new(job.container, plan.format, plan.quantise)?)?;
     let write_seconds = started.elapsed().as_secs_f64();
 
     if let Some(path) = plan.plot_of(job) {
         create_parent(&path)?;
-        plot::draw(&path, &input, &converted)?;
+        plot::draw(&path, [&input, output], [&converted.f0_before_hz, &converted.f0_after_hz])?;
     }
     progress.done(&job.input, &job.output, audio_seconds, seconds);
     Ok(FileReport {
@@ -371,7 +429,7 @@ fn convert_file(
         rtf: rtf(seconds, audio_seconds),
         read_seconds,
         write_seconds,
-        stages: stage_reports(&converted),
+        stages: stage_reports(&converted.times, audio_seconds),
     })
 }
 
@@ -387,7 +445,7 @@ fn create_parent(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::converted::StageTime;
+    use crate::telemetry::{Stage, StageTimes};
     use clap::Parser;
 
     #[derive(Parser)]
@@ -409,17 +467,13 @@ mod tests {
     }
 
     /// Gives the input back: the loop around the networks without the networks.
-    fn unchanged(input: &Recording, told: &mut dyn FnMut(f64)) -> Result<Converted> {
-        told(input.seconds());
+    fn unchanged(input: &Recording, told: &mut dyn FnMut(f64)) -> Result<Conversion> {
+        told(1.0);
         let hops = input.samples.len() * 100 / input.sample_rate_hz as usize;
-        Ok(Converted {
-            samples: input.samples.clone(),
-            sample_rate_hz: input.sample_rate_hz,
-            f0_before_hz: vec![440.0; hops],
-            f0_after_hz: vec![220.0; hops],
-            stages: vec![StageTime { name: "units".into(), seconds: 0.25 }],
-            audio_seconds: input.seconds(),
-        })
+        let mut times = StageTimes::default();
+        times.measure(Stage::Units, || std::hint::black_box(vec![0; 1 << 20]));
+        let (f0_before_hz, f0_after_hz) = (vec![440.0; hops], vec![220.0; hops]);
+        Ok(Conversion { audio: input.clone(), f0_before_hz, f0_after_hz, times })
     }
 
     #[test]
@@ -449,6 +503,7 @@ mod tests {
             (["--protect", "0.6"], "protect"),
             (["--index-rate", "1.1"], "index rate"),
             (["--output-rate", "10"], "--output-rate"),
+            (["--plot", "figure.jpg"], "--plot"),
         ] {
             let error = planned(folder.path(), &arguments).unwrap_err();
             assert_eq!(error.exit_code(), 64);
@@ -469,7 +524,9 @@ mod tests {
         let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
         assert_eq!(report["load_seconds"], 1.5);
         assert_eq!(report["files"][0]["audio_seconds"], 0.5);
-        assert_eq!(report["files"][0]["stages"][0]["rtf"], 0.5);
+        let units = &report["files"][0]["stages"][2];
+        assert_eq!(units["name"], "units");
+        assert_eq!(units["rtf"].as_f64().unwrap(), units["seconds"].as_f64().unwrap() / 0.5);
         assert!(report["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
         assert_eq!(&std::fs::read(figure).unwrap()[1..4], b"PNG");
     }

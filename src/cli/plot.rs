@@ -5,7 +5,6 @@ use std::path::Path;
 use plotters::backend::BitMapBackend;
 use plotters::drawing::IntoDrawingArea;
 
-use crate::converted::Converted;
 use crate::error::{Error, Result};
 use crate::units::Recording;
 
@@ -23,24 +22,24 @@ const RIGHT: f32 = 1790.0;
 /// Top edge and height of each panel.
 const ROWS: [(f32, f32); 5] = [(90.0, 210.0), (376.0, 210.0), (662.0, 380.0), (1118.0, 450.0), (1644.0, 450.0)];
 
-/// Draws `input` and `converted` into the PNG file `path`, which appears under its name only when it is whole.
+/// Draws `input` and `output`, and the pitch of each (`f0_hz`, one value per 10 ms, 0 where unvoiced), into the PNG file
+/// `path`, which appears under its name only when it is whole.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be written, or its name does not end in `.png`.
-pub fn draw(path: &Path, input: &Recording, converted: &Converted) -> Result<()> {
+/// [`Error::Argument`] if the name does not end in `.png`, [`Error::Io`] if the file cannot be written.
+pub fn draw(path: &Path, [input, output]: [&Recording; 2], f0_hz: [&[f32]; 2]) -> Result<()> {
     if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
         return Err(Error::argument("--plot", "a name that ends in .png", path.display()));
     }
-    let output = Recording { samples: converted.samples.clone(), sample_rate_hz: converted.sample_rate_hz };
     let seconds = input.seconds().max(output.seconds()) as f32;
     let mut canvas = Canvas::new(SIZE);
     let frame = |row: usize| Frame { left: LEFT, right: RIGHT, top: ROWS[row].0, height: ROWS[row].1, seconds };
 
-    let level = panels::shared_level(input, &output);
+    let level = panels::shared_level(input, output);
     panels::waveform(&mut canvas, frame(0), input, level, panels::INPUT);
-    panels::waveform(&mut canvas, frame(1), &output, level, panels::OUTPUT);
-    panels::pitch(&mut canvas, frame(2), &converted.f0_before_hz, &converted.f0_after_hz);
-    let spectrograms = spectrogram::pair(input, &output, frame(3));
+    panels::waveform(&mut canvas, frame(1), output, level, panels::OUTPUT);
+    panels::pitch(&mut canvas, frame(2), f0_hz);
+    let spectrograms = spectrogram::pair(input, output, frame(3));
     panels::spectrogram(&mut canvas, frame(3), &spectrograms.input);
     panels::spectrogram(&mut canvas, frame(4), &spectrograms.output);
     panels::color_bar(&mut canvas, &frame(3), &frame(4), spectrogram::RANGE_DB);

@@ -1,6 +1,6 @@
 //! What a person sees while files are converted: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,8 @@ impl Progress {
     /// Starts the display of one file of `audio_seconds`.
     #[must_use]
     pub fn file(&self, input: &Path, audio_seconds: f64) -> FileProgress {
-        let target = match self.terminal && !self.quiet {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
+        let shown = self.terminal && !self.quiet;
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(milliseconds(audio_seconds)), target);
         let layout = "{prefix} {bar:28.cyan/dim} {percent:>3} %  {msg}";
         bar.set_style(ProgressStyle::with_template(layout).unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -40,7 +38,8 @@ impl Progress {
     /// Tells that a file is done.
     pub fn done(&self, input: &Path, output: &Path, audio_seconds: f64, seconds: f64) {
         if !self.quiet {
-            eprintln_safe(&done_line(input, output, audio_seconds, seconds));
+            // A closed standard error is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "{}", done_line(input, output, audio_seconds, seconds));
         }
     }
 }
@@ -54,12 +53,6 @@ pub fn done_line(input: &Path, output: &Path, audio_seconds: f64, seconds: f64) 
         rtf(seconds, audio_seconds),
         output.display()
     )
-}
-
-/// Writes a line to standard error; a closed one is no reason to stop.
-pub fn eprintln_safe(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The display of one file; it vanishes when dropped.

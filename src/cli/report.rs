@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::machine::{Machine, peak_memory_bytes};
-use crate::converted::Converted;
 use crate::error::{Error, Result};
 use crate::io::write::write_aside;
+use crate::telemetry::{Stage, StageTimes};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -132,12 +132,11 @@ impl Report {
     }
 }
 
-/// The stages of `converted` with their share of real time.
+/// The stages of a conversion of `audio_seconds` with their share of real time.
 #[must_use]
-pub fn stage_reports(converted: &Converted) -> Vec<StageReport> {
-    let report =
-        |name: &str, seconds| StageReport { name: name.into(), seconds, rtf: rtf(seconds, converted.audio_seconds) };
-    converted.stages.iter().map(|stage| report(&stage.name, stage.seconds)).collect()
+pub fn stage_reports(times: &StageTimes, audio_seconds: f64) -> Vec<StageReport> {
+    let stages = Stage::ALL.iter().map(|&stage| (stage.name(), times.of(stage).as_secs_f64()));
+    stages.map(|(name, seconds)| StageReport { name: name.into(), seconds, rtf: rtf(seconds, audio_seconds) }).collect()
 }
 
 /// Processing time over audio time; 0 for no audio.

@@ -79,8 +79,11 @@ pub fn read(path: &Path) -> Result<AudioFile> {
     mix.finish()
 }
 
+/// The container, its audio track's decoder and that track's number.
+type Opened = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32);
+
 /// Finds the format, the first audio track and its decoder.
-fn open(path: &Path) -> Result<(Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32)> {
+fn open(path: &Path) -> Result<Opened> {
     let file = File::open(path).map_err(|source| Error::io(path, source))?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(Error::format(path, "an audio file", "a folder"));

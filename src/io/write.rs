@@ -129,9 +129,9 @@ pub fn write_aside(
     fill: impl FnOnce(&mut BufWriter<tempfile::NamedTempFile>) -> std::io::Result<()>,
 ) -> Result<()> {
     let failed = |source| Error::io(path, source);
-    let mut file = BufWriter::new(aside(path, ".tmp")?);
-    fill(&mut file).map_err(failed)?;
-    keep(file.into_inner().map_err(|error| failed(error.into_error()))?, path)
+    let mut writer = BufWriter::new(aside(path, ".tmp")?);
+    fill(&mut writer).map_err(failed)?;
+    keep(writer.into_inner().map_err(|error| failed(error.into_error()))?, path)
 }
 
 /// The same for a writer that opens the file itself, by a name that ends in `suffix`.
@@ -139,9 +139,9 @@ pub fn write_aside(
 /// # Errors
 /// What `fill` says, or [`Error::Io`].
 pub fn write_aside_by_name(path: &Path, suffix: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let file = aside(path, suffix)?;
-    fill(file.path())?;
-    keep(file, path)
+    let unnamed = aside(path, suffix)?;
+    fill(unnamed.path())?;
+    keep(unnamed, path)
 }
 
 /// A new file in the folder of `path`; it vanishes when dropped.

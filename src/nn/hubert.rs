@@ -51,6 +51,7 @@ pub struct Hubert<B: VoiceOps> {
     norm: LayerNorm<B>,
     layers: Vec<Layer<B>>,
     projection: Option<Linear<B>>,
+    unit_dim: usize,
     device: B::Device,
 }
 
@@ -76,13 +77,13 @@ impl<B: VoiceOps> Hubert<B> {
             Conv1dSpec { padding: [taps / 2, (taps - 1) / 2], groups: config.position_groups, ..Conv1dSpec::default() };
         let wanted = projection.layer().min(config.layers);
         let layers = (0..wanted).map(|i| Layer::load(&encoder.child("layers").child(i), config, device));
-        let projection = match projection {
+        let (projection, unit_dim) = match projection {
             Projection::Layer9Projected => {
                 let weights = weights.child("final_proj");
                 let [out, _] = weights.shape("weight")?;
-                Some(Linear::load(&weights, [out, hidden], device)?)
+                (Some(Linear::load(&weights, [out, hidden], device)?), out)
             }
-            Projection::Layer12 => None,
+            Projection::Layer12 => (None, hidden),
         };
         Ok(Self {
             features: Features::load(&weights.child("feature_extractor").child("conv_layers"), config, device)?,
@@ -107,6 +108,7 @@ impl<B: VoiceOps> Hubert<B> {
             norm: LayerNorm::load(&encoder.child("layer_norm"), names, hidden, epsilon, device)?,
             layers: layers.collect::<Result<_>>()?,
             projection,
+            unit_dim,
             device: device.clone(),
         })
     }
@@ -150,6 +152,12 @@ impl<B: VoiceOps> Hubert<B> {
         let channels_first = projected.swap_dims(1, 2);
         let fused = Fused::after(Activation::Gelu).plus(channels_first.clone());
         self.norm.forward(self.position.fused(channels_first, fused).swap_dims(1, 2))
+    }
+
+    /// Values per unit.
+    #[must_use]
+    pub fn unit_dim(&self) -> usize {
+        self.unit_dim
     }
 
     /// Frames that `samples` give: `floor((samples - 400) / 320) + 1` in the published encoder.

@@ -6,7 +6,7 @@ use super::synth::{Rendering, SourcePhase};
 use super::window::{WindowSizes, pieces};
 use super::{Converter, Window, sink, source};
 use crate::dsp::envelope;
-use crate::dsp::rate::resampled_len;
+use crate::dsp::rate::{self, resampled_len};
 use crate::dsp::stft::{Edge, pad};
 use crate::error::{Error, Result};
 use crate::nn::ops::VoiceOps;
@@ -15,10 +15,25 @@ use crate::path::retrieval::SmallCell;
 use crate::telemetry::{Stage, StageTimes};
 use crate::units::{ANALYSIS_RATE_HZ, HOP_SAMPLES, Pitch, Recording, semitones_to_ratio};
 
+/// A recording to convert, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The recording, at any rate.
+    pub recording: &'a Recording,
+    /// f0 in Hz per hop of 10 ms, 0 unvoiced, to use instead of the tracker's; hops beyond its end are unvoiced.
+    pub pitch_curve: Option<&'a [f32]>,
+    /// How to convert.
+    pub params: &'a ConversionParams,
+    /// Where to cut.
+    pub sizes: WindowSizes,
+    /// Rate of the result in Hz; `None` for the voice's.
+    pub output_rate_hz: Option<u32>,
+}
+
 /// A converted recording.
 #[derive(Clone, Debug)]
 pub struct Conversion {
-    /// The voice, at the voice's rate.
+    /// The voice.
     pub audio: Recording,
     /// The input's f0, Hz per hop of 10 ms, 0 unvoiced.
     pub f0_before_hz: Vec<f32>,
@@ -34,18 +49,12 @@ const UNIT_REACH: usize = 400;
 impl<B: VoiceOps> Converter<B> {
     /// Converts a whole recording. `progress` hears the share done, 0..=1.
     ///
-    /// The result is at the voice's rate and lasts exactly as long as the input
-    /// (with [`Lengths::Reference`] up to 20 ms less per window).
+    /// The result lasts exactly as long as the input (with [`Lengths::Reference`] up to 20 ms less per window).
     ///
     /// # Errors
     /// Parameters out of range, a speaker that the voice lacks, or a rate that cannot be converted.
-    pub fn convert(
-        &mut self,
-        recording: &Recording,
-        params: &ConversionParams,
-        sizes: WindowSizes,
-        progress: &mut dyn FnMut(f64),
-    ) -> Result<Conversion> {
+    pub fn convert(&mut self, request: Request<'_>, progress: &mut dyn FnMut(f64)) -> Result<Conversion> {
+        let Request { recording, params, sizes, .. } = request;
         params.validate()?;
         if recording.samples.is_empty() {
             return Err(Error::argument("recording", "at least one sample", "none"));
@@ -56,7 +65,10 @@ impl<B: VoiceOps> Converter<B> {
         let audio = times.measure(Stage::Source, || source::prepare(recording))?;
         let padded = pad(&audio, sizes.pad, sizes.pad + HOP_SAMPLES + UNIT_REACH, Edge::Reflect);
         let tracked = &padded[..audio.len() + 2 * sizes.pad];
-        let (f0_hz, pitch) = times.measure(Stage::Pitch, || self.track(tracked, params))?;
+        let (f0_hz, pitch) = times.measure(Stage::Pitch, || match request.pitch_curve {
+            Some(curve) => Ok(self.shape(place(curve, tracked.len(), sizes), params)),
+            None => self.track(tracked, params),
+        })?;
         let mut voice = Vec::new();
         for piece in pieces(&audio, sizes) {
             let window = match params.lengths {
@@ -66,14 +78,7 @@ impl<B: VoiceOps> Converter<B> {
             voice.extend(self.render(&window, params, &mut times)?);
             progress(piece.end as f64 / audio.len() as f64);
         }
-        times.measure(Stage::Sink, || {
-            if params.lengths == Lengths::Exact {
-                let length = resampled_len(recording.samples.len(), recording.sample_rate_hz, self.sample_rate_hz());
-                sink::fit(&mut voice, length);
-            }
-            envelope::mix(&audio, ANALYSIS_RATE_HZ, &mut voice, self.sample_rate_hz(), params.rms_mix_rate);
-            sink::limit(&mut voice);
-        });
+        let voice = times.measure(Stage::Sink, || self.finish(voice, &audio, request))?;
 
         let inside = |track: &[f32], ratio: f32| {
             track
@@ -86,10 +91,36 @@ impl<B: VoiceOps> Converter<B> {
         Ok(Conversion {
             f0_before_hz: inside(&f0_hz, 1.0),
             f0_after_hz: inside(&pitch.f0_hz, semitones_to_ratio(params.formant_semitones)),
-            audio: Recording { samples: voice, sample_rate_hz: self.sample_rate_hz() },
+            audio: voice,
             times,
         })
     }
+
+    /// Length, loudness, rate and peak of the joined voice.
+    fn finish(&self, mut voice: Vec<f32>, audio: &[f32], request: Request<'_>) -> Result<Recording> {
+        let Request { recording, params, .. } = request;
+        let exact = |rate_hz| resampled_len(recording.samples.len(), recording.sample_rate_hz, rate_hz);
+        let voice_rate_hz = self.sample_rate_hz();
+        let rate_hz = request.output_rate_hz.unwrap_or(voice_rate_hz);
+        if params.lengths == Lengths::Exact {
+            voice.resize(exact(voice_rate_hz), 0.0);
+        }
+        envelope::mix(audio, ANALYSIS_RATE_HZ, &mut voice, voice_rate_hz, params.rms_mix_rate);
+        let mut finished = rate::resample(&Recording { samples: voice, sample_rate_hz: voice_rate_hz }, rate_hz)?;
+        if params.lengths == Lengths::Exact {
+            finished.samples.resize(exact(rate_hz), 0.0);
+        }
+        sink::limit(&mut finished.samples);
+        Ok(finished)
+    }
+}
+
+/// A curve that begins with the recording, on the hops of the padded audio.
+fn place(curve: &[f32], padded: usize, sizes: WindowSizes) -> Vec<f32> {
+    let mut f0_hz = vec![0.0; sizes.pad / HOP_SAMPLES];
+    f0_hz.extend_from_slice(curve);
+    f0_hz.resize(padded / HOP_SAMPLES + 1, 0.0);
+    f0_hz
 }
 
 /// The window around `piece` whose rendering lasts as long as the piece, to the hop above.

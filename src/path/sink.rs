@@ -12,8 +12,3 @@ pub fn limit(audio: &mut [f32]) {
         audio.iter_mut().for_each(|value| *value /= over);
     }
 }
-
-/// Makes `audio` last exactly `length` samples: cut, or filled with silence.
-pub fn fit(audio: &mut Vec<f32>, length: usize) {
-    audio.resize(length, 0.0);
-}

@@ -1,6 +1,7 @@
 //! The whole offline pipeline against the reference's int16 output.
 
 use syrinx::params::{ConversionParams, Lengths, NoiseChoice, Unvoiced};
+use syrinx::path::offline::Request;
 use syrinx::path::window::WindowSizes;
 use syrinx::units::Recording;
 
@@ -14,7 +15,8 @@ const TOLERANCE_STEPS: i32 = 2;
 fn assert_matches_the_reference(name: &str, case: &Case, sizes: WindowSizes, params: ConversionParams) {
     let golden = Golden::open(name);
     let recording = Recording { samples: golden.f32("in.wav"), sample_rate_hz: 16_000 };
-    let conversion = case.converter().convert(&recording, &params, sizes, &mut |_| {}).expect("a conversion");
+    let request = Request { recording: &recording, pitch_curve: None, params: &params, sizes, output_rate_hz: None };
+    let conversion = case.converter().convert(request, &mut |_| {}).expect("a conversion");
 
     let pitch = golden.f32("mid.pitchf");
     for (hop, (found, expected)) in conversion.f0_after_hz.iter().zip(&pitch[sizes.pad / 160..]).enumerate() {

@@ -36,11 +36,6 @@ impl Golden {
         SafeTensors::deserialize(&self.bytes).expect("a safetensors file").tensor(key).is_ok()
     }
 
-    /// The shape of an array.
-    pub fn shape(&self, key: &str) -> Vec<usize> {
-        self.view(key, |shape, _, _| shape.to_vec())
-    }
-
     /// A floating-point array as f32, row-major.
     pub fn f32(&self, key: &str) -> Vec<f32> {
         self.view(key, |_, dtype, data| match dtype {

@@ -91,7 +91,7 @@ pub fn time_axis(canvas: &mut Canvas, frame: &Frame, labelled: bool) {
         }
     }
     if labelled {
-        let at = ((frame.left + frame.right) / 2.0, frame.bottom() + 52.0);
+        let at = (f32::midpoint(frame.left, frame.right), frame.bottom() + 52.0);
         canvas.text("Time (s)", at, LABEL_SIZE, (HPos::Center, VPos::Top), TEXT);
     }
 }
@@ -154,7 +154,7 @@ pub fn waveform(canvas: &mut Canvas, frame: Frame, recording: &Recording, level:
 }
 
 /// Pitch of input and output on a logarithmic axis; gaps where unvoiced.
-pub fn pitch(canvas: &mut Canvas, frame: Frame, before_hz: &[f32], after_hz: &[f32]) {
+pub fn pitch(canvas: &mut Canvas, frame: Frame, [before_hz, after_hz]: [&[f32]; 2]) {
     grid(canvas, &frame);
     let voiced = || before_hz.iter().chain(after_hz).copied().filter(|&hertz| hertz > 0.0);
     let (mut low, mut high) = (voiced().fold(f32::MAX, f32::min), voiced().fold(0.0, f32::max));

@@ -1,6 +1,7 @@
 //! Log-magnitude spectrograms on the mel scale, one column per pixel of the panel.
 
 use realfft::RealFftPlanner;
+use realfft::num_complex::Complex;
 
 use super::canvas::Frame;
 use crate::units::Recording;
@@ -71,7 +72,7 @@ fn analyse(recording: &Recording, frame: &Frame, highest_hz: f32) -> Spectrogram
         if fourier.process(&mut time, &mut bins).is_err() {
             break;
         }
-        let power: Vec<f32> = bins.iter().map(|bin| bin.norm_sqr()).collect();
+        let power: Vec<f32> = bins.iter().map(Complex::norm_sqr).collect();
         let bin_of = |row: usize| frequency(row as f32 / rows as f32, highest_hz) * size as f32 / rate;
         levels.extend((0..rows).map(|row| loudest_between(&power, bin_of(row), bin_of(row + 1))));
     }
@@ -86,7 +87,7 @@ fn loudest_between(power: &[f32], from: f32, to: f32) -> f32 {
         low + (high - low) * part
     };
     let inner = power.get(from.ceil() as usize..(to.ceil() as usize).min(power.len())).unwrap_or(&[]);
-    inner.iter().copied().fold(at((from + to) / 2.0), f32::max)
+    inner.iter().copied().fold(at(f32::midpoint(from, to)), f32::max)
 }
 
 /// Frequency at a height of the panel, 0 to 1, on the mel scale `1127 ln(1 + f / 700)`.
