@@ -212,7 +212,7 @@ impl Derivation<'_> {
             return Err(self.error("feature_projection.projection.weight", expected, last_dim));
         }
         let [position_out, position_in, position_taps] = self.position_weight()?;
-        if position_out != hidden_size || hidden_size % position_in != 0 {
+        if position_out != hidden_size || !hidden_size.is_multiple_of(position_in) {
             let found = format!("[{position_out}, {position_in}, {position_taps}]");
             return Err(self.error("positional convolution", format!("{hidden_size} channels in equal groups"), found));
         }
@@ -325,7 +325,7 @@ impl Derivation<'_> {
             Some(value) => value.as_u64().unwrap_or(0) as usize,
             None => (hidden / 64).max(1),
         };
-        if (1..=hidden).contains(&heads) && hidden % heads == 0 {
+        if (1..=hidden).contains(&heads) && hidden.is_multiple_of(heads) {
             return Ok(heads);
         }
         Err(self.error("num_attention_heads", format!("a divisor of {hidden}"), heads))

@@ -1,6 +1,7 @@
 //! Tells what a file is by its content, and sums it up for people and scripts.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -143,6 +144,8 @@ pub fn summarise(path: impl AsRef<Path>) -> Result<Summary> {
         Kind::Voice => {
             let container = Container::open(path)?;
             summary.facts = voice_facts(&voice::read_config(&container)?);
+            let embedder = container.values.get("embedder_model").filter(|value| value.is_string());
+            summary.facts.extend(embedder.map(|name| ("embedder_model", name.clone())));
             summary.describe(&container);
             container.path
         }
@@ -227,7 +230,10 @@ pub(super) fn digest(path: &Path) -> Result<(u64, String)> {
     let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut hasher = HashWriter { hasher: Sha256::new(), length: 0 };
     io::copy(&mut file, &mut hasher).map_err(|e| Error::io(path, e))?;
-    let hexadecimal = hasher.hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hexadecimal = String::with_capacity(64);
+    for byte in hasher.hasher.finalize() {
+        let _ = write!(hexadecimal, "{byte:02x}");
+    }
     Ok((hasher.length, hexadecimal))
 }
 

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use pytorch_reader::{DType, FileFormat, PickleValue, PytorchError, PytorchReader};
+use pytorch_reader::{DType, FileFormat, PytorchError, PytorchReader};
 use serde_json::{Map, Value};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::container::{Container, Entry, Format, Precision, Source};
-use super::pickle;
+use super::pickle::{self, Pickle};
 use crate::error::{Error, Result};
 
 /// Top-level keys under which published checkpoints keep their tensors.
@@ -24,11 +24,14 @@ const MAX_VIEWS_PER_BYTE: u64 = 4;
 /// Pickles at the start of a legacy file: magic, protocol, system, object, storage keys.
 const LEGACY_PICKLES: usize = 5;
 
+/// Which of them is the saved object, from 0.
+const LEGACY_OBJECT: usize = 3;
+
 const EXPECTED: &str = "a PyTorch checkpoint";
 
 /// Reads names, shapes and plain values; no tensor bytes.
 pub(super) fn open(path: &Path) -> Result<Container> {
-    vet(path)?;
+    let values = vet(path)?;
     let unreadable = |e: PytorchError| match e {
         PytorchError::Io(e) => Error::io(path, e),
         e => Error::format(path, EXPECTED, e),
@@ -40,17 +43,12 @@ pub(super) fn open(path: &Path) -> Result<Container> {
         FileFormat::Pickle => Format::Pickle,
         FileFormat::Tar => return Err(Error::format(path, EXPECTED, "a TAR archive from before PyTorch 0.1.10")),
     };
-    let values = PytorchReader::read_pickle_data(path, None).map_err(unreadable)?;
-    let values = match plain(values) {
-        Value::Object(values) => values,
-        _ => Map::new(),
-    };
-    let entries: Vec<Entry> = reader.into_tensors().into_iter().map(|(name, tensor)| entry(name, tensor)).collect();
+    let entries: Vec<Entry> = reader.into_tensors().into_iter().map(|(name, tensor)| entry(&name, tensor)).collect();
     bound_views(path, &entries)?;
     Ok(Container { path: path.to_owned(), format, values, entries })
 }
 
-fn entry(name: String, tensor: pytorch_reader::Tensor) -> Entry {
+fn entry(name: &str, tensor: pytorch_reader::Tensor) -> Entry {
     let nest = NESTS.iter().find_map(|nest| name.strip_prefix(nest)?.strip_prefix('.'));
     let precision = match tensor.dtype() {
         DType::F16 => Precision::F16,
@@ -60,7 +58,7 @@ fn entry(name: String, tensor: pytorch_reader::Tensor) -> Entry {
         _ => Precision::Other,
     };
     let shape = tensor.shape().to_vec();
-    let name = nest.map_or_else(|| name.clone(), str::to_owned);
+    let name = nest.unwrap_or(name).to_owned();
     Entry { name, shape, precision, source: Source::PyTorch(tensor) }
 }
 
@@ -84,22 +82,8 @@ fn bound_views(path: &Path, entries: &[Entry]) -> Result<()> {
     Ok(())
 }
 
-/// Plain values as JSON; Python objects as `{"__type__": name}`, numbers that JSON lacks as null.
-fn plain(value: PickleValue) -> Value {
-    match value {
-        PickleValue::None | PickleValue::Bytes(_) => Value::Null,
-        PickleValue::Bool(b) => b.into(),
-        PickleValue::Int(i) => i.into(),
-        PickleValue::Float(f) => f.into(),
-        PickleValue::String(s) => s.into(),
-        PickleValue::List(items) => items.into_iter().map(plain).collect(),
-        PickleValue::Dict(pairs) => pairs.into_iter().map(|(k, v)| (k, plain(v))).collect::<Map<_, _>>().into(),
-        PickleValue::Unsupported(name) => Value::Object(Map::from_iter([("__type__".to_owned(), name.into())])),
-    }
-}
-
-/// Refuses, before anything is built, what no honest checkpoint holds.
-fn vet(path: &Path) -> Result<()> {
+/// Refuses, before anything is built, what no honest checkpoint holds; returns its plain values.
+fn vet(path: &Path) -> Result<Map<String, Value>> {
     let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut start = Vec::with_capacity(64);
     file.by_ref().take(64).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
@@ -114,18 +98,23 @@ fn vet(path: &Path) -> Result<()> {
     let mut bytes = start;
     file.take(MAX_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     let mut rest = bytes.as_slice();
-    for _ in 0..if is_legacy { LEGACY_PICKLES } else { 1 } {
-        let length = vet_pickle(path, rest)?;
-        rest = &rest[length..];
+    let mut values = Map::new();
+    for nth in 0..if is_legacy { LEGACY_PICKLES } else { 1 } {
+        let pickle = vet_pickle(path, rest)?;
+        if !is_legacy || nth == LEGACY_OBJECT {
+            values = pickle.values(&NESTS);
+        }
+        rest = &rest[pickle.length..];
     }
-    Ok(())
+    Ok(values)
 }
 
-fn vet_zip(path: &Path) -> Result<()> {
+fn vet_zip(path: &Path) -> Result<Map<String, Value>> {
     let damaged = |e: zip::result::ZipError| Error::format(path, EXPECTED, format!("a damaged zip archive: {e}"));
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
-    let mut has_pickle = false;
+    // Of several, the one nearest the root is read.
+    let mut found: Option<(usize, Map<String, Value>)> = None;
     for index in 0..archive.len() {
         let mut entry = archive.by_index_raw(index).map_err(damaged)?;
         let name = entry.name().map_err(damaged)?.into_owned();
@@ -144,7 +133,6 @@ fn vet_zip(path: &Path) -> Result<()> {
         if !is_pickle {
             continue;
         }
-        has_pickle = true;
         if entry.size() > MAX_PICKLE_BYTES {
             return Err(Error::Limit {
                 path: path.to_owned(),
@@ -155,21 +143,24 @@ fn vet_zip(path: &Path) -> Result<()> {
         }
         let mut bytes = Vec::new();
         entry.by_ref().take(MAX_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
-        vet_pickle(path, &bytes)?;
+        let pickle = vet_pickle(path, &bytes)?;
+        if found.as_ref().is_none_or(|(length, _)| name.len() < *length) {
+            found = Some((name.len(), pickle.values(&NESTS)));
+        }
     }
-    if has_pickle { Ok(()) } else { Err(Error::format(path, EXPECTED, "a zip archive without data.pkl")) }
+    let found = found.map(|(_, values)| values);
+    found.ok_or_else(|| Error::format(path, EXPECTED, "a zip archive without data.pkl"))
 }
 
-/// Returns the pickle's length.
-fn vet_pickle(path: &Path, bytes: &[u8]) -> Result<usize> {
-    let scan = pickle::scan(bytes).map_err(|found| Error::format(path, EXPECTED, found))?;
-    match scan.imports.iter().find(|import| pickle::runs_code(import)) {
+fn vet_pickle<'a>(path: &Path, bytes: &'a [u8]) -> Result<Pickle<'a>> {
+    let pickle = pickle::read(bytes).map_err(|found| Error::format(path, EXPECTED, found))?;
+    match pickle.imports.iter().find(|import| pickle::runs_code(import)) {
         Some(import) => Err(Error::format(
             path,
             "tensors, numbers and text",
             format!("a pickle that calls `{import}`: it was made to run code where it is loaded (Syrinx runs none)"),
         )),
-        None => Ok(scan.length),
+        None => Ok(pickle),
     }
 }
 

@@ -4,15 +4,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use half::f16;
 use rayon::prelude::*;
-use safetensors::Dtype;
-use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
 use super::container::{Container, Entry, Format, Precision, Source};
-use super::tensors::{Tensor, Values};
+use super::tensors::Tensor;
 use crate::error::{Error, Result};
 
 /// Largest header: names and shapes of 100,000 tensors fit.
@@ -59,13 +57,7 @@ pub(super) fn open(path: &Path) -> Result<Container> {
     }
     let entries = header.tensors().into_iter().map(|(name, info)| {
         let (start, end) = (data_start + info.data_offsets.0 as u64, data_start + info.data_offsets.1 as u64);
-        let precision = match info.dtype {
-            Dtype::F16 => Precision::F16,
-            Dtype::BF16 => Precision::Bf16,
-            Dtype::F32 => Precision::F32,
-            Dtype::F64 => Precision::F64,
-            _ => Precision::Other,
-        };
+        let precision = precision(info.dtype);
         Entry { name, shape: info.shape.clone(), precision, source: Source::Safetensors { start, end } }
     });
     let entries = entries.collect();
@@ -96,17 +88,22 @@ pub(super) fn read(
     container.entries.par_iter().filter(wanted).map(read).collect()
 }
 
-/// All tensors of half or single precision in the file image `bytes`, called `path` in messages.
+/// Every floating-point tensor in the file image `bytes`, called `path` in messages.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::format(path, EXPECTED, e))?;
-    let tensors = file.iter().filter_map(|(name, view)| {
-        let data = view.data();
-        let values = match view.dtype() {
-            Dtype::F16 => Values::F16(data.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)).collect()),
-            Dtype::F32 => Values::F32(data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-            _ => return None,
-        };
-        Some((name.to_owned(), Tensor { shape: view.shape().to_vec(), values }))
+    let floats = file.iter().filter(|(_, view)| precision(view.dtype()).is_float());
+    let tensors = floats.map(|(name, view)| {
+        (name.to_owned(), Tensor::from_bytes(view.shape().to_vec(), precision(view.dtype()), view.data()))
     });
     Ok(tensors.collect())
+}
+
+fn precision(dtype: Dtype) -> Precision {
+    match dtype {
+        Dtype::F16 => Precision::F16,
+        Dtype::BF16 => Precision::Bf16,
+        Dtype::F32 => Precision::F32,
+        Dtype::F64 => Precision::F64,
+        _ => Precision::Other,
+    }
 }

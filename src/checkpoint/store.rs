@@ -196,11 +196,11 @@ impl ModelsDirectory {
         }
         let is_name = !given.contains(['/', '\\']);
         let voices = self.voices();
-        let named = voices.iter().find(|path| {
+        let found = voices.iter().find(|path| {
             let matches = |part: Option<&std::ffi::OsStr>| part.is_some_and(|part| part == given);
             is_name && (matches(path.file_name()) || matches(path.file_stem()))
         });
-        named.cloned().ok_or_else(|| {
+        found.cloned().ok_or_else(|| {
             let names: Vec<String> =
                 voices.iter().filter_map(|v| v.file_stem()).map(|v| v.to_string_lossy().into_owned()).collect();
             let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -218,7 +218,8 @@ impl ModelsDirectory {
     pub fn voices(&self) -> Vec<PathBuf> {
         let is_published = |path: &Path| {
             let name = path.file_name().unwrap_or_default();
-            PUBLISHED.iter().any(|model| model.files.iter().any(|file| name == *file))
+            path.parent() == Some(&self.root)
+                && PUBLISHED.iter().any(|model| model.files.iter().any(|file| name == *file))
         };
         let mut voices = self.files(&VOICE_FOLDERS, &["pth", "safetensors"]);
         voices.retain(|path| !is_published(path));
@@ -272,6 +273,13 @@ impl ModelsDirectory {
 /// Whether an index's file name is that of the voice called `name` (lower case).
 fn index_names_voice(path: &Path, name: &str) -> bool {
     let Some(stem) = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()) else { return false };
+    // What is trained but holds no rows yet is no index to search.
+    if stem.starts_with("trained_") {
+        return false;
+    }
+    if stem == name {
+        return true;
+    }
     let stem = stem.strip_suffix("_v1").or_else(|| stem.strip_suffix("_v2")).unwrap_or(&stem);
     let own = stem.split_once("_nprobe_").and_then(|(_, rest)| rest.split_once('_')).map_or(stem, |(_, own)| own);
     // Upstream's small models end in the epoch and step: `name_e200_s1000`.

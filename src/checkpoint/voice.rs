@@ -161,6 +161,7 @@ impl Facts<'_> {
 
     fn config(&self) -> Result<VoiceConfig> {
         let list = self.list()?;
+        self.refuse_other_vocoders()?;
         let sizes = Sizes { facts: self, list: &list };
         let [speakers, gin_channels] = self.table("emb_g.weight")?;
         let [_, unit_dim] = self.table("enc_p.emb_phone.weight")?;
@@ -214,6 +215,14 @@ impl Facts<'_> {
             Value::Array(list) if list.len() == 18 => Ok(list),
             Value::Array(list) => Err(self.error("config", "a list of 18 values", format!("{} values", list.len()))),
             other => Err(self.error("config", "a list of 18 values", describe(&other))),
+        }
+    }
+
+    /// Applio saves voices with other generators under the same names.
+    fn refuse_other_vocoders(&self) -> Result<()> {
+        match self.value("vocoder").and_then(Value::as_str) {
+            None | Some("HiFi-GAN" | "Default") => Ok(()),
+            Some(other) => Err(self.error("vocoder", "HiFi-GAN", other.chars().take(60).collect::<String>())),
         }
     }
 
@@ -282,10 +291,10 @@ impl Facts<'_> {
             let found = format!("{:?}", c.upsample_rates);
             return Err(self.error("upsample_rates", format!("a product of {hop}, one hop of 10 ms"), found));
         }
-        if c.inter_channels % 2 != 0 {
+        if !c.inter_channels.is_multiple_of(2) {
             return Err(self.error("inter_channels", "an even number", c.inter_channels));
         }
-        if c.hidden_channels % c.heads != 0 {
+        if !c.hidden_channels.is_multiple_of(c.heads) {
             return Err(self.error("n_heads", format!("a divisor of {}", c.hidden_channels), c.heads));
         }
         if let Some(even) = c.resblock_kernel_sizes.iter().chain([&c.kernel_size]).find(|&k| k % 2 == 0) {
@@ -304,7 +313,7 @@ impl Facts<'_> {
             let expected = format!("at least the rate {rate}, and of its parity");
             return Err(self.error("upsample_kernel_sizes", expected, kernel));
         }
-        if c.upsample_initial_channel % (1 << c.upsample_rates.len()) != 0 {
+        if !c.upsample_initial_channel.is_multiple_of(1 << c.upsample_rates.len()) {
             let expected = format!("a multiple of {}, since each stage halves it", 1 << c.upsample_rates.len());
             return Err(self.error("upsample_initial_channel", expected, c.upsample_initial_channel));
         }
@@ -338,12 +347,7 @@ impl Sizes<'_> {
     fn dilations(&self) -> Result<Vec<Vec<usize>>> {
         let what = "resblock_dilation_sizes";
         match self.list[11].as_array().filter(|items| (1..=limit::STAGES).contains(&items.len())) {
-            // A list that occurs several times is stored once; the pickle reader gives its repeats as empty.
-            Some(items) => items
-                .iter()
-                .map(|item| if item.as_array().is_some_and(Vec::is_empty) { &items[0] } else { item })
-                .map(|item| self.many(item, what, limit::STAGES, limit::DILATION))
-                .collect(),
+            Some(items) => items.iter().map(|i| self.many(i, what, limit::STAGES, limit::DILATION)).collect(),
             None => Err(self.facts.error(what, "a list of lists", describe(&self.list[11]))),
         }
     }

@@ -46,7 +46,9 @@ fn folded(g: &Tensor, v: &Tensor) -> Option<Tensor> {
         let row = weight.len() / magnitude.len();
         for (values, &magnitude) in weight.chunks_mut(row).zip(&magnitude) {
             let scale = (f64::from(magnitude) / sum_of_squares(values).sqrt()) as f32;
-            values.iter_mut().for_each(|value| *value *= scale);
+            for value in values {
+                *value *= scale;
+            }
         }
     } else {
         scale_strided(&g.shape, &magnitude, &v.shape, &mut weight)?;

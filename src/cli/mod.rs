@@ -9,8 +9,10 @@ use tracing_subscriber::EnvFilter;
 use crate::error::{Error, Result};
 
 pub mod convert;
+pub mod inspect;
 pub mod jobs;
 pub mod machine;
+pub mod models;
 pub mod plot;
 pub mod progress;
 pub mod report;
