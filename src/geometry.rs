@@ -49,7 +49,7 @@ impl Geometry {
     /// # Errors
     /// [`Error::Argument`] where a time is out of its range or the rate is not a multiple of 100 Hz from 8 to 384 kHz.
     pub fn new(rate_hz: u32, timing: Timing) -> Result<Self> {
-        if !(8_000..=384_000).contains(&rate_hz) || rate_hz as usize % HOPS_PER_SECOND != 0 {
+        if !(8_000..=384_000).contains(&rate_hz) || !(rate_hz as usize).is_multiple_of(HOPS_PER_SECOND) {
             return Err(Error::argument("stream rate", "a multiple of 100 Hz from 8000 to 384000", rate_hz));
         }
         let hops = |name: &str, seconds: f64, low: f64, high: f64| {

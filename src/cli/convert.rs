@@ -467,6 +467,7 @@ mod tests {
     }
 
     /// Gives the input back: the loop around the networks without the networks.
+    #[allow(clippy::unnecessary_wraps, reason = "of the converter's type")]
     fn unchanged(input: &Recording, told: &mut dyn FnMut(f64)) -> Result<Conversion> {
         told(1.0);
         let hops = input.samples.len() * 100 / input.sample_rate_hz as usize;

@@ -106,15 +106,7 @@ impl<B: VoiceOps> Converter<B> {
         if self.tracker.wants_median() {
             pitch::median_filter(&mut f0_hz, params.filter_radius);
         }
-        Ok(self.shape(f0_hz, params))
-    }
-
-    /// The f0 as it is and as the synthesizer shall read it.
-    fn shape(&self, f0_hz: Vec<f32>, params: &ConversionParams) -> (Vec<f32>, Pitch) {
-        // A formant shift plays the voice faster, which raises its pitch as well.
-        let ratio = semitones_to_ratio(params.transpose_semitones - params.formant_semitones);
-        let shaped = pitch::shape(&f0_hz, ratio, params.unvoiced);
-        (f0_hz, shaped)
+        Ok(shape(f0_hz, params))
     }
 
     /// The voice's rate in Hz.
@@ -126,3 +118,11 @@ impl<B: VoiceOps> Converter<B> {
 
 /// The protection value from which it is off.
 const PROTECT_OFF: f32 = 0.5;
+
+/// The f0 as it is and as the synthesizer shall read it.
+fn shape(f0_hz: Vec<f32>, params: &ConversionParams) -> (Vec<f32>, Pitch) {
+    // A formant shift plays the voice faster, which raises its pitch as well.
+    let ratio = semitones_to_ratio(params.transpose_semitones - params.formant_semitones);
+    let shaped = pitch::shape(&f0_hz, ratio, params.unvoiced);
+    (f0_hz, shaped)
+}

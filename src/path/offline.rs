@@ -66,7 +66,7 @@ impl<B: VoiceOps> Converter<B> {
         let padded = pad(&audio, sizes.pad, sizes.pad + HOP_SAMPLES + UNIT_REACH, Edge::Reflect);
         let tracked = &padded[..audio.len() + 2 * sizes.pad];
         let (f0_hz, pitch) = times.measure(Stage::Pitch, || match request.pitch_curve {
-            Some(curve) => Ok(self.shape(place(curve, tracked.len(), sizes), params)),
+            Some(curve) => Ok(super::shape(place(curve, tracked.len(), sizes), params)),
             None => self.track(tracked, params),
         })?;
         let mut voice = Vec::new();

@@ -83,8 +83,8 @@ fn bridge_unvoiced(f0_hz: &mut [f32]) {
     for gap in voiced.windows(2) {
         let (left, right) = (gap[0], gap[1]);
         let (from, to) = (f64::from(f0_hz[left]), f64::from(f0_hz[right]));
-        for hop in left + 1..right {
-            f0_hz[hop] = (from + (to - from) * (hop - left) as f64 / (right - left) as f64) as f32;
+        for (hop, hz) in (left + 1..right).zip(&mut f0_hz[left + 1..right]) {
+            *hz = (from + (to - from) * (hop - left) as f64 / (right - left) as f64) as f32;
         }
     }
 }

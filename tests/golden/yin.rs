@@ -126,7 +126,7 @@ fn a_stream_gives_the_same_frames_as_the_whole_each_after_the_stated_latency() {
 
 #[test]
 fn silence_is_unvoiced_and_no_sample_is_an_error() {
-    let track = Yin::default().f0(&[0.0; 5000]).unwrap();
+    let track = Yin::default().f0(&vec![0.0; 5000]).unwrap();
     assert!(track.f0_hz.iter().chain(&track.voicing).all(|&v| v == 0.0));
     assert!(matches!(Yin::default().f0(&[]), Err(Error::Argument { .. })));
 }
