@@ -149,6 +149,7 @@ impl Vector for Portable {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    #[allow(clippy::wildcard_imports, reason = "every instruction used is named in the macro calls below")]
     use std::arch::x86_64::*;
 
     use super::Vector;
