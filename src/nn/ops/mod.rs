@@ -174,7 +174,7 @@ pub trait VoiceOps: Backend {
     /// fusion): for every unit, `x += second(lrelu(first(lrelu(x))))`, slope 0.1, or `x += first(lrelu(x))`.
     fn residual_stage(stage: &Self::ResidualStage, x: Tensor<Self, 3>) -> Tensor<Self, 3>;
 
-    /// `tanh(a) * sigmoid(b)` with `a` the first half of `x`'s channels and `b` the second: WaveNet's gate.
+    /// `tanh(a) * sigmoid(b)` with `a` the first half of `x`'s channels and `b` the second: `WaveNet`'s gate.
     #[must_use]
     fn gate(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
         plain::gate(x)

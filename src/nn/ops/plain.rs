@@ -144,6 +144,7 @@ pub fn gru<B: Backend>(gru: &Gru<B>, x: Tensor<B, 3>, reverse: bool) -> Tensor<B
 }
 
 /// See [`VoiceOps::residual_stage`](super::VoiceOps::residual_stage).
+#[allow(clippy::needless_pass_by_value, reason = "the trait's signature")]
 pub fn residual_stage<B: Backend>(blocks: &[ResidualBlock<B>], x: Tensor<B, 3>) -> Tensor<B, 3> {
     let convolve = |kernel: &Kernel1d<B>, x: Tensor<B, 3>| {
         let spec = Conv1dSpec::same(kernel.weight.dims()[2], kernel.dilation);

@@ -1,7 +1,7 @@
 //! Every kernel at every level of this machine against its plain twin, on random shapes.
 
 use burn::tensor::{Tensor, TensorData};
-use burn_flex::Flex;
+use burn_flex::{Flex, FlexDevice};
 use proptest::prelude::*;
 
 use super::cpu::conv_transpose1d::ConvTranspose1d;
@@ -31,7 +31,7 @@ fn noise(seed: u64, count: usize) -> Vec<f32> {
 }
 
 fn tensor<const D: usize>(values: &[f32], dims: [usize; D]) -> Tensor<Flex, D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), dims), &Default::default())
+    Tensor::from_data(TensorData::new(values.to_vec(), dims), &FlexDevice)
 }
 
 fn values<const D: usize>(x: Tensor<Flex, D>) -> Vec<f32> {
@@ -329,7 +329,13 @@ fn conv1d_equals_its_plain_twin_in_the_shapes_of_the_networks() {
 
 #[test]
 fn residual_stage_equals_its_plain_twin_over_several_tiles() {
-    check_stage([1, 24, 3000], &[(3, &[1, 3, 5]), (7, &[1, 3, 5]), (11, &[1, 3, 5])], false);
+    let blocks: [(usize, &[usize]); 3] = [(3, &[1, 3, 5]), (7, &[1, 3, 5]), (11, &[1, 3, 5])];
+    // Few channels: direct. More of them: in planes, in one tile and in several.
+    check_stage([1, 5, 17_000], &blocks, false);
+    check_stage([2, 41, 450], &blocks, false);
+    check_stage([1, 43, 2000], &blocks, false);
+    check_stage([1, 40, 2000], &blocks, true);
+    check_stage([1, 40, 1860], &[(5, &[1, 2]), (9, &[2, 6])], false);
 }
 
 #[test]
@@ -347,7 +353,8 @@ fn activations_stay_within_a_millionth_of_double_precision() {
         sum * std::f64::consts::FRAC_2_SQRT_PI
     }
     let x: Vec<f32> = (-12_000..=12_000).map(|step| step as f32 / 1000.0).collect();
-    let cases: [(Activation, fn(f64) -> f64); 4] = [
+    type Exact = fn(f64) -> f64;
+    let cases: [(Activation, Exact); 4] = [
         (Activation::Gelu, |x| x * (1.0 + erf(x / std::f64::consts::SQRT_2)) / 2.0),
         (Activation::Tanh, f64::tanh),
         (Activation::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),

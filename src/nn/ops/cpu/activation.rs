@@ -1,4 +1,4 @@
-//! Elementwise functions, WaveNet's gate and layer normalisation.
+//! Elementwise functions, `WaveNet`'s gate and layer normalisation.
 
 use super::super::Activation;
 use super::level::{Kernel, Level};
@@ -50,11 +50,11 @@ fn tanh<V: Vector>(x: V) -> V {
 #[inline(always)]
 fn gelu<V: Vector>(x: V) -> V {
     const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
-    const A: [f32; 4] = [-1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+    const A: [f32; 4] = [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
     let (zero, one) = (V::splat(0.0), V::splat(1.0));
     let size = x.max(zero.sub(x));
     let t = one.div(size.mul_add(V::splat(P), one));
-    let mut series = V::splat(1.061_405_429);
+    let mut series = V::splat(1.061_405_4);
     for factor in A {
         series = series.mul_add(t, V::splat(factor));
     }

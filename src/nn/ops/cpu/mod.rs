@@ -24,6 +24,7 @@ pub mod residual_stage;
 mod scratch;
 mod tap_sum;
 mod vector;
+mod winograd;
 
 use super::Activation;
 

@@ -9,10 +9,26 @@ use super::super::Activation;
 use super::level::Level;
 use super::parallel::{Grid, Output};
 use super::tap_sum::{self, OVERREAD, TapSum};
+use super::winograd::{Convolution, Planes};
 use super::{activation, row_stride, scratch};
 
+/// Slope of the rectifier before every convolution.
+pub(super) const SLOPE: f32 = 0.1;
+
 /// The rectifier before every convolution.
-const RECTIFIER: Activation = Activation::LeakyRelu(0.1);
+const RECTIFIER: Activation = Activation::LeakyRelu(SLOPE);
+
+/// Shortest signal worth the transforms of [`winograd`](super::winograd).
+const SHORTEST_IN_PLANES: usize = 400;
+
+/// Fewest channels worth them: the transforms cost as much for each channel, the products they save grow with it.
+const FEWEST_IN_PLANES: usize = 40;
+
+/// Columns of planes in a tile: whole vectors, long enough that the margins are a small part, short enough for the cache.
+const LONGEST_WIDTH: usize = 32;
+
+/// Longest period of planes: four times the least common multiple of the dilations.
+const LONGEST_PERIOD: usize = 240;
 
 /// Values in one of a tile's three buffers: together they fit a second-level cache of 1 MB.
 const TILE_VALUES: usize = 1 << 16;
@@ -100,6 +116,9 @@ impl ResidualStage {
         if out.is_empty() || self.blocks.is_empty() {
             return out.copy_from_slice(x);
         }
+        if let Some(period) = self.period().filter(|_| time >= SHORTEST_IN_PLANES && channels >= FEWEST_IN_PLANES) {
+            return self.run_in_planes(period, x, [batch, channels, time], out);
+        }
         let halo = self.blocks.iter().map(|units| units.iter().map(Unit::reach).sum()).max().unwrap_or(0);
         let threads = rayon::current_num_threads();
         let longest = (TILE_VALUES / channels).clamp(4 * halo.max(48), 4096);
@@ -119,6 +138,27 @@ impl ResidualStage {
             // SAFETY: each task writes its own samples of its own batch entry.
             unsafe { self.tile(tile, channels, out, index / tiles * channels * time) };
         });
+    }
+
+    /// The least period of planes that all convolutions can work in.
+    fn period(&self) -> Option<usize> {
+        let mut period = 4;
+        for unit in self.blocks.iter().flatten() {
+            for kernel in std::iter::once(&unit.first).chain(&unit.second) {
+                if kernel.taps < 3 || kernel.dilation > LONGEST_PERIOD {
+                    return None;
+                }
+                let step = 4 * kernel.dilation;
+                while period % step != 0 {
+                    // Terminates: the product is a multiple of both.
+                    period += 4;
+                    if period > LONGEST_PERIOD {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(period)
     }
 
     /// Writes the tile's mean over the blocks; `base` is where the batch entry starts in `out`.
@@ -207,5 +247,153 @@ impl ResidualStage {
                 }
             }
         });
+    }
+}
+
+/// One tile in planes: sample `u` of its rows is sample `start + u` of the signal.
+#[derive(Clone, Copy)]
+struct PlanesTile {
+    planes: Planes,
+    start: isize,
+    time: usize,
+    /// The samples of the signal that it is there for.
+    first: usize,
+    last: usize,
+    shared: bool,
+}
+
+impl ResidualStage {
+    /// As [`run`](Self::run), with rows of samples laid out for [`winograd`](super::winograd).
+    fn run_in_planes(&self, period: usize, x: &[f32], [batch, channels, time]: [usize; 3], out: &mut [f32]) {
+        let halo: usize = self.blocks.iter().map(|units| units.iter().map(Unit::reach).sum()).max().unwrap_or(0);
+        let margin = halo.div_ceil(period).max(1);
+        let columns = time.div_ceil(period);
+        // A signal of one tile needs zeros at its end only; others overlap by their margins.
+        let share = if columns + margin <= LONGEST_WIDTH { columns } else { LONGEST_WIDTH - 2 * margin };
+        let tiles = columns.div_ceil(share);
+        let shared = batch * tiles < rayon::current_num_threads();
+        let grid = Grid::new(batch * tiles, 1, if shared { 0 } else { usize::MAX });
+        let out = Output::new(out);
+        grid.run(|index, _| {
+            let (entry, tile) = (index / tiles, index % tiles);
+            let lead = if tiles == 1 { 0 } else { margin };
+            let first = tile * share * period;
+            let share = share.min(columns - tile * share);
+            let tile = PlanesTile {
+                planes: Planes { period, width: if tiles == 1 { share + margin } else { share + 2 * margin } },
+                start: first as isize - (lead * period) as isize,
+                time,
+                first,
+                last: time.min(first + share * period),
+                shared,
+            };
+            let base = entry * channels * time;
+            // SAFETY: each task writes its own samples of its own batch entry.
+            unsafe { self.planes_tile(tile, &x[base..base + channels * time], channels, out, base) };
+        });
+    }
+
+    /// Writes the tile's mean over the blocks; `base` is where the batch entry starts in `out`.
+    unsafe fn planes_tile(&self, tile: PlanesTile, x: &[f32], channels: usize, out: Output, base: usize) {
+        let size = tile.planes.buffer(channels);
+        scratch::with(4 * size, |buffers| {
+            let (input, buffers) = buffers.split_at_mut(size);
+            let (running, buffers) = buffers.split_at_mut(size);
+            let (between, sum) = buffers.split_at_mut(size);
+            between.fill(0.0);
+            tile.scatter(x, input);
+            for (index, units) in self.blocks.iter().enumerate() {
+                running.copy_from_slice(input);
+                for unit in units {
+                    self.unit_in_planes(unit, tile, running, between);
+                }
+                if index == 0 {
+                    sum.copy_from_slice(running);
+                } else {
+                    sum.iter_mut().zip(running.iter()).for_each(|(sum, value)| *sum += value);
+                }
+            }
+            let share = 1.0 / self.blocks.len() as f32;
+            for (channel, row) in sum[Planes::LEAD..].chunks_exact(tile.planes.row()).take(channels).enumerate() {
+                let at = base + channel * tile.time + tile.first;
+                // SAFETY: the caller's promise.
+                let out = unsafe { out.slice(at, tile.last - tile.first) };
+                tile.gather(row, share, out);
+            }
+        });
+    }
+
+    fn unit_in_planes(&self, unit: &Unit, tile: PlanesTile, running: &mut [f32], between: &mut [f32]) {
+        let convolution = |kernel: &Kernel1d, before, accumulate, from: &[f32], to: &mut [f32]| {
+            let convolution = Convolution {
+                level: self.level,
+                planes: tile.planes,
+                taps: kernel.taps,
+                dilation: kernel.dilation,
+                weights: &kernel.weights,
+                bias: &kernel.bias,
+                before,
+                accumulate,
+                shared: tile.shared,
+            };
+            convolution.run(from, to);
+            tile.silence_outside(to);
+        };
+        if let Some(second) = &unit.second {
+            convolution(&unit.first, RECTIFIER, false, running, between);
+            convolution(second, Activation::Identity, true, between, running);
+        } else {
+            between.copy_from_slice(running);
+            convolution(&unit.first, RECTIFIER, true, between, running);
+        }
+    }
+}
+
+impl PlanesTile {
+    /// Lays the signal's rows out in planes, zeros outside it.
+    fn scatter(self, x: &[f32], buffer: &mut [f32]) {
+        let Planes { period, width } = self.planes;
+        buffer.fill(0.0);
+        for (x, row) in x.chunks_exact(self.time).zip(buffer[Planes::LEAD..].chunks_exact_mut(self.planes.row())) {
+            for column in 0..width {
+                let start = self.start + (column * period) as isize;
+                let from = start.clamp(0, self.time as isize) as usize;
+                let to = (start + period as isize).clamp(0, self.time as isize) as usize;
+                let planes = row[(from as isize - start) as usize % period * width..].iter_mut().skip(column);
+                for (place, value) in planes.step_by(width).zip(&x[from..to]) {
+                    *place = *value;
+                }
+            }
+        }
+    }
+
+    /// Writes the samples of one row, scaled, in their order.
+    fn gather(self, row: &[f32], scale: f32, out: &mut [f32]) {
+        let Planes { period, width } = self.planes;
+        let lead = (self.first as isize - self.start) as usize / period;
+        for (column, out) in out.chunks_mut(period).enumerate() {
+            for (value, plane) in out.iter_mut().zip(row.chunks_exact(width)) {
+                *value = plane[lead + column] * scale;
+            }
+        }
+    }
+
+    /// Zeros what lies outside the signal, as every convolution pads with zeros.
+    fn silence_outside(self, buffer: &mut [f32]) {
+        let Planes { period, width } = self.planes;
+        let end = self.start + (period * width) as isize;
+        if self.start >= 0 && end <= self.time as isize {
+            return;
+        }
+        for row in buffer[Planes::LEAD..].chunks_exact_mut(self.planes.row()) {
+            for (plane, values) in row.chunks_exact_mut(width).take(period).enumerate() {
+                let time = |column: usize| self.start + (column * period + plane) as isize;
+                for (column, value) in values.iter_mut().enumerate() {
+                    if time(column) < 0 || time(column) >= self.time as isize {
+                        *value = 0.0;
+                    }
+                }
+            }
+        }
     }
 }

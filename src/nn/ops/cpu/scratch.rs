@@ -6,8 +6,12 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `body` with `len` values of arbitrary content.
-pub fn with<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
+/// Values in a cache line, to which buffers are aligned.
+const LINE: usize = 16;
+
+/// Calls `body` with `len` values of arbitrary (but finite) content.
+pub fn with<R>(length: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
+    let len = length + LINE;
     let mut buffer = FREE.with_borrow_mut(|free| {
         // The smallest that is large enough, else the largest.
         let fits = free.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len).min_by_key(|(_, b)| b.len());
@@ -18,7 +22,8 @@ pub fn with<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
         buffer.clear();
         buffer.resize(len, 0.0);
     }
-    let result = body(&mut buffer[..len]);
+    let start = buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+    let result = body(&mut buffer[start..start + length]);
     FREE.with_borrow_mut(|free| free.push(buffer));
     result
 }

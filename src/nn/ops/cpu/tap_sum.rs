@@ -153,17 +153,17 @@ impl Tiles<'_> {
     /// Stores the first `left` lanes of `value`, or all.
     #[inline(always)]
     unsafe fn store<V: Vector>(&self, value: V, to: *mut f32, left: usize) {
-        // SAFETY: as for `run`; `lanes` holds any level's lanes.
+        // SAFETY: as for `run`; what is read for the lanes beyond `left` is a local copy.
         unsafe {
-            if left >= V::LANES {
-                let value = if self.sum.accumulate { value.add(V::load(to)) } else { value };
-                value.store(to);
+            if !self.sum.accumulate {
+                value.store_first(to, left);
+            } else if left >= V::LANES {
+                value.add(V::load(to)).store(to);
             } else {
                 let mut lanes = [0.0; OVERREAD];
                 value.store(lanes.as_mut_ptr());
                 for (lane, value) in lanes.into_iter().enumerate().take(left) {
-                    let to = to.add(lane);
-                    *to = if self.sum.accumulate { *to + value } else { value };
+                    *to.add(lane) += value;
                 }
             }
         }

@@ -25,6 +25,12 @@ pub trait Vector: Copy {
     /// All of them must be writable.
     unsafe fn store(self, to: *mut f32);
 
+    /// Writes the first `count` lanes, or all if there are fewer.
+    ///
+    /// # Safety
+    /// Those written must be writable.
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+
     /// `self + other`.
     fn add(self, other: Self) -> Self;
     /// `self - other`.
@@ -78,6 +84,14 @@ impl Vector for Portable {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller has made the lanes writable.
         unsafe { to.cast::<[f32; PORTABLE_LANES]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        for (lane, value) in self.0.into_iter().enumerate().take(count) {
+            // SAFETY: the caller has made the first `count` lanes writable.
+            unsafe { to.add(lane).write(value) };
+        }
     }
 
     #[inline(always)]
@@ -135,6 +149,7 @@ impl Vector for Portable {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    #[allow(clippy::wildcard_imports, reason = "every instruction used is named in the macro calls below")]
     use std::arch::x86_64::*;
 
     use super::Vector;
@@ -143,7 +158,7 @@ mod x86 {
     // type, and the two memory operations pass on the caller's promise.
     macro_rules! vector {
         ($vector:ty, $lanes:literal, $many:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident,
-         $mul:ident, $div:ident, $fma:ident, $max:ident, $min:ident, $select:expr, $scale:expr) => {
+         $mul:ident, $div:ident, $fma:ident, $max:ident, $min:ident, $select:expr, $scale:expr, $store_first:expr) => {
             impl Vector for $vector {
                 const LANES: usize = $lanes;
                 const MANY_REGISTERS: bool = $many;
@@ -164,6 +179,18 @@ mod x86 {
                 unsafe fn store(self, to: *mut f32) {
                     // SAFETY: see above.
                     unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn store_first(self, to: *mut f32, count: usize) {
+                    // SAFETY: see above.
+                    unsafe {
+                        if count >= $lanes {
+                            $store(to, self);
+                        } else {
+                            $store_first(to, self, count);
+                        }
+                    }
                 }
 
                 #[inline(always)]
@@ -224,6 +251,20 @@ mod x86 {
     }
 
     #[inline(always)]
+    unsafe fn store_first256(to: *mut f32, value: __m256, count: usize) {
+        // Eight lanes from place `8 - count` on select the first `count`.
+        const MASK: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: see the macro; `count < 8`.
+        unsafe { _mm256_maskstore_ps(to, _mm256_loadu_si256(MASK.as_ptr().add(8 - count).cast()), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first512(to: *mut f32, value: __m512, count: usize) {
+        // SAFETY: see the macro; `count < 16`.
+        unsafe { _mm512_mask_storeu_ps(to, (1 << count) - 1, value) }
+    }
+
+    #[inline(always)]
     unsafe fn select256(value: __m256, bound: __m256, yes: __m256, no: __m256) -> __m256 {
         // SAFETY: see the macro.
         unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(value, bound)) }
@@ -265,7 +306,8 @@ mod x86 {
         _mm256_max_ps,
         _mm256_min_ps,
         select256,
-        scale256
+        scale256,
+        store_first256
     );
     vector!(
         __m512,
@@ -282,6 +324,7 @@ mod x86 {
         _mm512_max_ps,
         _mm512_min_ps,
         select512,
-        scale512
+        scale512,
+        store_first512
     );
 }
