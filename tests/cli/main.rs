@@ -1,5 +1,7 @@
 //! The program as a script meets it: exit codes, messages, files.
 
+mod conversion;
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
