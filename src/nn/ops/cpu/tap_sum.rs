@@ -98,7 +98,9 @@ impl Tiles<'_> {
         let mut at = 0;
         // SAFETY: as for `run`.
         unsafe {
-            while at + (WIDE - 1) * V::LANES < columns {
+            // One vector alone after wide tiles would wait for its own sums; two middle tiles do not.
+            let split = |at: usize| 2 * MIDDLE == WIDE + 1 && (columns - at).div_ceil(V::LANES) == WIDE + 1;
+            while at + (WIDE - 1) * V::LANES < columns && !split(at) {
                 self.tile::<V, ROWS, WIDE>(at);
                 at += WIDE * V::LANES;
             }
