@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Shape, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};
 
+use super::cpu::attention::{Attention, Inputs};
 use super::cpu::conv_transpose1d::ConvTranspose1d;
 use super::cpu::conv_transpose2d::ConvTranspose2d;
 use super::cpu::conv1d::Conv1d;
@@ -168,6 +169,38 @@ impl VoiceOps for Flex {
             for (x, out) in x.chunks_exact((channels * time).max(1)).zip(out.chunks_exact_mut(half.max(1))) {
                 activation::gate(Level::best(), &x[..half], &x[half..2 * half], out);
             }
+        })
+    }
+
+    fn attention(
+        query: Tensor<Self, 3>,
+        key: Tensor<Self, 3>,
+        value: Tensor<Self, 3>,
+        heads: usize,
+        scale: f32,
+    ) -> Tensor<Self, 3> {
+        let dims @ [_, queries, width] = query.dims();
+        let [_, keys, _] = key.dims();
+        assert_eq!(key.dims(), [dims[0], keys, width], "keys must be as many and as wide as the queries");
+        assert_eq!(key.dims(), value.dims(), "there must be a value for each key");
+        let attention = Attention { level: Level::best(), heads, size: width / heads, queries, keys, scale };
+        let (key, value) = (contiguous(key), contiguous(value));
+        fused(query, Fused::default(), dims, |query, _, out| {
+            let (key, value): (&[f32], &[f32]) = (key.storage(), value.storage());
+            let rows = (keys * width).max(1);
+            let entries = query.chunks_exact(queries * width).zip(key.chunks_exact(rows).zip(value.chunks_exact(rows)));
+            for ((query, (key, value)), out) in entries.zip(out.chunks_exact_mut(queries * width)) {
+                attention.run(Inputs { query, key, value }, out);
+            }
+        })
+    }
+
+    fn softmax<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
+        let dims = x.dims();
+        let row = dims[D - 1];
+        fused(x, Fused::default(), dims, |x, _, out| {
+            out.copy_from_slice(x);
+            out.chunks_exact_mut(row.max(1)).for_each(|row| activation::softmax(Level::best(), row));
         })
     }
 

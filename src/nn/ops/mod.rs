@@ -180,6 +180,25 @@ pub trait VoiceOps: Backend {
         plain::gate(x)
     }
 
+    /// For each of `heads` heads, `softmax(scale * query key^T) value`; `query` is `[batch, queries, heads * size]`,
+    /// `key` and `value` `[batch, keys, heads * size]`, the result of `query`'s shape.
+    #[must_use]
+    fn attention(
+        query: Tensor<Self, 3>,
+        key: Tensor<Self, 3>,
+        value: Tensor<Self, 3>,
+        heads: usize,
+        scale: f32,
+    ) -> Tensor<Self, 3> {
+        plain::attention(query, key, value, heads, scale)
+    }
+
+    /// Exponentials along the last dimension, scaled to a sum of 1.
+    #[must_use]
+    fn softmax<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
+        plain::softmax(x)
+    }
+
     /// Normalises each row of the last dimension to mean 0 and variance 1, then scales and shifts it.
     #[must_use]
     fn layer_norm(

@@ -170,6 +170,28 @@ pub fn gate<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     activation::tanh(x.clone().narrow(1, 0, half)) * activation::sigmoid(x.narrow(1, half, half))
 }
 
+/// See [`VoiceOps::attention`](super::VoiceOps::attention).
+pub fn attention<B: Backend>(
+    query: Tensor<B, 3>,
+    key: Tensor<B, 3>,
+    value: Tensor<B, 3>,
+    heads: usize,
+    scale: f32,
+) -> Tensor<B, 3> {
+    let dims = query.dims();
+    let split = |x: Tensor<B, 3>| {
+        let [batch, rows, width] = x.dims();
+        x.reshape([batch, rows, heads, width / heads]).swap_dims(1, 2)
+    };
+    let scores = (split(query) * scale).matmul(split(key).swap_dims(2, 3));
+    softmax(scores).matmul(split(value)).swap_dims(1, 2).reshape(dims)
+}
+
+/// See [`VoiceOps::softmax`](super::VoiceOps::softmax).
+pub fn softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    activation::softmax(x, D - 1)
+}
+
 /// See [`VoiceOps::layer_norm`](super::VoiceOps::layer_norm).
 pub fn layer_norm<B: Backend>(
     x: Tensor<B, 3>,

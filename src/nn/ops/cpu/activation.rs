@@ -1,4 +1,4 @@
-//! Elementwise functions, `WaveNet`'s gate and layer normalisation.
+//! Elementwise functions, softmax, `WaveNet`'s gate and layer normalisation.
 
 use super::super::Activation;
 use super::level::{Kernel, Level};
@@ -215,6 +215,50 @@ impl Kernel for Gate<'_> {
 /// `to = tanh(tanh_of) * sigmoid(sigmoid_of)`.
 pub fn gate(level: Level, tanh_of: &[f32], sigmoid_of: &[f32], to: &mut [f32]) {
     level.run(Gate { tanh_of, sigmoid_of, to });
+}
+
+/// `e^(x - .0)`.
+#[derive(Clone, std::marker::Copy)]
+struct ExpBelow(f32);
+
+impl Lanewise for ExpBelow {
+    #[inline(always)]
+    fn apply<V: Vector>(self, x: V) -> V {
+        exp(x.sub(V::splat(self.0)))
+    }
+}
+
+struct Softmax<'a>(&'a mut [f32]);
+
+impl Kernel for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        const BLOCK: usize = 256;
+        let mut most = [f32::NEG_INFINITY; MAX_LANES];
+        for values in self.0.chunks(MAX_LANES) {
+            for (most, &value) in most.iter_mut().zip(values) {
+                *most = if value > *most { value } else { *most };
+            }
+        }
+        let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0;
+        for values in self.0.chunks_mut(BLOCK) {
+            let mut copy = [0.0; BLOCK];
+            let copy = &mut copy[..values.len()];
+            copy.copy_from_slice(values);
+            map::<V>(copy, values, ExpBelow(most));
+            sum += sum_by_lanes(values, |value| value);
+        }
+        let scale = 1.0 / sum;
+        self.0.iter_mut().for_each(|value| *value *= scale);
+    }
+}
+
+/// Replaces `values` by their exponentials, scaled to a sum of 1.
+pub fn softmax(level: Level, values: &mut [f32]) {
+    level.run(Softmax(values));
 }
 
 struct LayerNorm<'a> {

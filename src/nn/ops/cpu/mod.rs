@@ -5,12 +5,13 @@
 //! | `level` | which instructions; runs a kernel compiled for them |
 //! | `vector` | the vector type that kernels are generic over |
 //! | `tap_sum` | the inner loop that every convolution and product runs on |
-//! | `conv1d`, `conv_transpose1d`, `conv2d`, `conv_transpose2d`, `linear`, `gru` | one operation each |
+//! | `conv1d`, `conv_transpose1d`, `conv2d`, `conv_transpose2d`, `linear`, `gru`, `attention` | one operation each |
 //! | `residual_stage`, `winograd` | the generator's residual blocks, most of the work of a voice |
-//! | `activation` | elementwise functions, gate, layer norm |
+//! | `activation` | elementwise functions, softmax, gate, layer norm |
 //! | `parallel`, `scratch` | threads and their buffers |
 
 pub mod activation;
+pub mod attention;
 pub mod conv1d;
 pub mod conv2d;
 pub mod conv_transpose1d;

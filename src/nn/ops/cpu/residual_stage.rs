@@ -21,8 +21,11 @@ const RECTIFIER: Activation = Activation::LeakyRelu(SLOPE);
 /// Shortest signal worth the transforms of [`winograd`](super::winograd).
 const SHORTEST_IN_PLANES: usize = 400;
 
+/// Fewest values (channels times samples) worth them: below, vectors of columns are half empty.
+const LEAST_IN_PLANES: usize = 60_000;
+
 /// Fewest channels worth them: the transforms cost as much for each channel, the products they save grow with it.
-const FEWEST_IN_PLANES: usize = 40;
+const FEWEST_IN_PLANES: usize = 24;
 
 /// Columns of planes in a tile: whole vectors, long enough that the margins are a small part, short enough for the cache.
 const LONGEST_WIDTH: usize = 32;
@@ -116,7 +119,8 @@ impl ResidualStage {
         if out.is_empty() || self.blocks.is_empty() {
             return out.copy_from_slice(x);
         }
-        if let Some(period) = self.period().filter(|_| time >= SHORTEST_IN_PLANES && channels >= FEWEST_IN_PLANES) {
+        let worth = time >= SHORTEST_IN_PLANES && channels >= FEWEST_IN_PLANES && channels * time >= LEAST_IN_PLANES;
+        if let Some(period) = self.period().filter(|_| worth) {
             return self.run_in_planes(period, x, [batch, channels, time], out);
         }
         let halo = self.blocks.iter().map(|units| units.iter().map(Unit::reach).sum()).max().unwrap_or(0);

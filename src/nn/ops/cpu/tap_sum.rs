@@ -98,7 +98,9 @@ impl Tiles<'_> {
         let mut at = 0;
         // SAFETY: as for `run`.
         unsafe {
-            while at + (WIDE - 1) * V::LANES < columns {
+            // One vector alone after wide tiles would wait for its own sums; two middle tiles do not.
+            let split = |at: usize| 2 * MIDDLE == WIDE + 1 && (columns - at).div_ceil(V::LANES) == WIDE + 1;
+            while at + (WIDE - 1) * V::LANES < columns && !split(at) {
                 self.tile::<V, ROWS, WIDE>(at);
                 at += WIDE * V::LANES;
             }
@@ -141,10 +143,34 @@ impl Tiles<'_> {
                 }
                 weights = weights.add(ROWS);
             }
-            for (row, sums) in sums.into_iter().enumerate() {
-                for (vector, value) in sums.into_iter().enumerate() {
-                    let at = at + vector * V::LANES;
-                    self.store(value, self.out.add(row * self.stride + at), sum.columns - at);
+            // Three plain loops, which unroll; one with all the cases in it would send the sums through memory.
+            let full = sum.columns - at >= WIDTH * V::LANES;
+            let out = self.out.add(at);
+            if full && !sum.accumulate {
+                for (row, sums) in sums.iter().enumerate() {
+                    for (vector, value) in sums.iter().enumerate() {
+                        value.store(out.add(row * self.stride + vector * V::LANES));
+                    }
+                }
+            } else if full {
+                for (row, sums) in sums.iter().enumerate() {
+                    for (vector, value) in sums.iter().enumerate() {
+                        let to = out.add(row * self.stride + vector * V::LANES);
+                        value.add(V::load(to)).store(to);
+                    }
+                }
+            } else {
+                let mut copy = [[[0.0; OVERREAD]; WIDTH]; ROWS];
+                for (sums, copy) in sums.iter().zip(&mut copy) {
+                    for (value, copy) in sums.iter().zip(copy) {
+                        value.store(copy.as_mut_ptr());
+                    }
+                }
+                for (row, copy) in copy.iter().enumerate() {
+                    for (vector, copy) in copy.iter().enumerate() {
+                        let left = sum.columns - at - vector * V::LANES;
+                        self.store(V::load(copy.as_ptr()), out.add(row * self.stride + vector * V::LANES), left);
+                    }
                 }
             }
         }

@@ -1,0 +1,121 @@
+//! Scaled dot-product attention, a few rows of queries at a time, so that their scores stay in the cache.
+
+use super::level::Level;
+use super::parallel::{Grid, Output};
+use super::tap_sum::{self, OVERREAD, TapSum};
+use super::{activation, row_stride, scratch};
+
+/// Rows of queries that one task scores.
+const TILE: usize = 48;
+
+/// Sizes of one attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Instructions.
+    pub level: Level,
+    /// Heads.
+    pub heads: usize,
+    /// Features of a head.
+    pub size: usize,
+    /// Rows of queries.
+    pub queries: usize,
+    /// Rows of keys and values.
+    pub keys: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+}
+
+/// The inputs of one batch entry, `[rows, heads * size]` each.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Rows that ask.
+    pub query: &'a [f32],
+    /// Rows that are asked.
+    pub key: &'a [f32],
+    /// What they answer.
+    pub value: &'a [f32],
+}
+
+impl Attention {
+    /// Values of a row.
+    fn width(self) -> usize {
+        self.heads * self.size
+    }
+
+    /// For each head, `softmax(scale * query key^T) value`, into `out` `[queries, heads * size]`.
+    pub fn run(self, inputs: Inputs, out: &mut [f32]) {
+        assert_eq!(inputs.query.len(), self.queries * self.width());
+        assert_eq!(inputs.key.len(), self.keys * self.width());
+        assert_eq!(inputs.value.len(), inputs.key.len());
+        assert_eq!(out.len(), inputs.query.len());
+        let tiles = self.queries.div_ceil(TILE);
+        let grid = Grid::new(self.heads, tiles, 2 * self.queries * self.keys * self.width());
+        let out = Output::new(out);
+        grid.run(|head, part| self.head(inputs, head, grid.share(tiles, part), out));
+    }
+
+    /// Some tiles of one head.
+    fn head(self, inputs: Inputs, head: usize, tiles: std::ops::Range<usize>, out: Output) {
+        let Self { level, size, queries, keys, .. } = self;
+        let row = row_stride(keys);
+        scratch::with(size * row + keys * size + 2 * OVERREAD, |copies| {
+            // Keys with their features in rows, and values together.
+            let (transposed, values) = copies.split_at_mut(size * row + OVERREAD);
+            for (index, (key, value)) in self.rows(inputs.key, head).zip(self.rows(inputs.value, head)).enumerate() {
+                for (feature, &key) in key.iter().enumerate() {
+                    transposed[feature * row + index] = key;
+                }
+                values[index * size..][..size].copy_from_slice(value);
+            }
+            let score_offsets: Vec<u32> = (0..size).map(|feature| (feature * row) as u32).collect();
+            let value_offsets: Vec<u32> = (0..keys).map(|key| (key * size) as u32).collect();
+            let most = level.rows();
+            scratch::with(most * (row + keys + size), |buffers| {
+                let (scores, buffers) = buffers.split_at_mut(most * row);
+                let (packed, query) = buffers.split_at_mut(most * keys);
+                let range = tiles.start * TILE..queries.min(tiles.end * TILE);
+                for (first, rows) in tap_sum::row_blocks(level, range.len()) {
+                    let first = range.start + first;
+                    for (index, from) in self.rows(inputs.query, head).skip(first).take(rows).enumerate() {
+                        for (feature, value) in from.iter().enumerate() {
+                            query[feature * rows + index] = value * self.scale;
+                        }
+                    }
+                    let sum = TapSum {
+                        x: transposed,
+                        offsets: &score_offsets,
+                        weights: &query[..size * rows],
+                        bias: None,
+                        rows,
+                        columns: keys,
+                        accumulate: false,
+                    };
+                    // SAFETY: `scores` holds a level's rows.
+                    unsafe { sum.write(level, scores.as_mut_ptr(), row) };
+                    for (index, scores) in scores.chunks_exact_mut(row).take(rows).enumerate() {
+                        activation::softmax(level, &mut scores[..keys]);
+                        for (slot, score) in packed[index..].iter_mut().step_by(rows).zip(&scores[..keys]) {
+                            *slot = *score;
+                        }
+                    }
+                    let sum = TapSum {
+                        x: values,
+                        offsets: &value_offsets,
+                        weights: &packed[..keys * rows],
+                        bias: None,
+                        rows,
+                        columns: size,
+                        accumulate: false,
+                    };
+                    // SAFETY: each task has its own rows of its own head, within the output that `run` has checked.
+                    unsafe { sum.write(level, out.at(first * self.width() + head * size), self.width()) };
+                }
+            });
+        });
+    }
+
+    /// One head's part of each row.
+    fn rows(self, x: &[f32], head: usize) -> impl Iterator<Item = &[f32]> {
+        x.chunks_exact(self.width()).map(move |row| &row[head * self.size..][..self.size])
+    }
+}
