@@ -3,7 +3,7 @@
 //! Hsu et al., "HuBERT" (2021), base form, as published for RVC: seven convolutions, a projection, a positional
 //! convolution and post-norm transformer layers. 16 kHz audio goes in unnormalised; one vector per 20 ms comes out.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 use super::layers::{Conv1d, LayerNorm, Linear, load, tensor};
 use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
@@ -261,12 +261,9 @@ impl<B: VoiceOps> Layer<B> {
 
     /// Every frame looks at every frame, in `heads` parts.
     fn attend(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [_, frames, hidden] = x.dims();
-        let size = hidden / self.heads;
-        let split = |x: Tensor<B, 3>| x.reshape([1, frames, self.heads, size]).swap_dims(1, 2);
-        let query = split(self.query.forward(x.clone())) / (size as f32).sqrt();
-        let (key, value) = (split(self.key.forward(x.clone())), split(self.value.forward(x)));
-        let weights = activation::softmax(query.matmul(key.swap_dims(2, 3)), 3);
-        weights.matmul(value).swap_dims(1, 2).reshape([1, frames, hidden])
+        let size = x.dims()[2] / self.heads;
+        let (query, key) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
+        let value = self.value.forward(x);
+        <B as VoiceOps>::attention(query, key, value, self.heads, 1.0 / (size as f32).sqrt())
     }
 }

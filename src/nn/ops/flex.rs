@@ -1,4 +1,4 @@
-//! [`VoiceOps`] on the CPU: glue between burn's tensors and the kernels in [`cpu`].
+//! [`VoiceOps`] on the CPU: glue between burn's tensors and the kernels in [`super::cpu`].
 
 use burn::tensor::{DType, Shape, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};

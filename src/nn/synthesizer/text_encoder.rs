@@ -3,7 +3,7 @@
 //! Relative positions after Shaw et al., "Self-attention with relative position representations" (2018), within a
 //! window of a few hops.
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Prior;
 use crate::checkpoint::Weights;
@@ -171,7 +171,7 @@ impl<B: VoiceOps> Attention<B> {
         let mut scores = query.matmul(keys);
         let nearby = scores.clone().narrow(2, start, end - start) + band;
         scores = scores.slice_assign([0..heads, 0..rows, start..end], nearby);
-        let weights = activation::softmax(scores, 2);
+        let weights = <B as VoiceOps>::softmax(scores);
 
         let nearby = weights.clone().narrow(2, start, end - start);
         let band = Tensor::zeros([heads, rows, band_width], &nearby.device())
