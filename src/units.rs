@@ -1,5 +1,7 @@
 //! The quantities that travel between stages.
 
+use std::ops::RangeInclusive;
+
 /// Rate at which pitch and content are read, in Hz.
 pub const ANALYSIS_RATE_HZ: u32 = 16_000;
 /// One hop of pitch, 10 ms, in samples at [`ANALYSIS_RATE_HZ`].
@@ -8,6 +10,9 @@ pub const HOP_SAMPLES: usize = 160;
 pub const HOPS_PER_UNIT: usize = 2;
 /// Hops per second.
 pub const HOPS_PER_SECOND: usize = 100;
+
+/// Sample rates of recordings that are accepted and produced, in Hz.
+pub const SAMPLE_RATES_HZ: RangeInclusive<u32> = 1_000..=768_000;
 
 /// One channel of audio with its rate.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,13 +14,13 @@ use crate::checkpoint::store::ModelsDirectory;
 use crate::engine::{Engine, ModelFiles, TrackerFile};
 use crate::error::{Error, Result};
 use crate::io::pitch_curve;
-use crate::io::read::{SAMPLE_RATES_HZ, read};
+use crate::io::read::read;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
 use crate::nn::Cpu;
 use crate::params::{ConversionParams, Lengths, NoiseChoice, PitchMethod, Unvoiced};
 use crate::path::offline::{Conversion, Request};
 use crate::path::window::WindowSizes;
-use crate::units::Recording;
+use crate::units::{Recording, SAMPLE_RATES_HZ};
 
 /// Converts recordings to another voice.
 #[derive(Args, Clone, Debug)]

@@ -12,14 +12,11 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
 use crate::error::{Error, Result};
-use crate::units::Recording;
+use crate::units::{Recording, SAMPLE_RATES_HZ};
 
 /// File-name extensions of the formats that can be read, in lower case.
 pub const READABLE_EXTENSIONS: [&str; 13] =
     ["wav", "wave", "flac", "mp3", "ogg", "oga", "m4a", "m4b", "mp4", "aac", "aif", "aiff", "aifc"];
-
-/// Sample rates that are accepted, in Hz.
-pub const SAMPLE_RATES_HZ: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 
 /// Most samples per channel in one recording: 6 hours at 48 kHz, 4 GiB as `f32`.
 const MOST_SAMPLES: usize = 1 << 30;

@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::telemetry::{Stage, StageTimes};
-use crate::units::{Pitch, Units, semitones_to_ratio};
+use crate::units::{HOP_SAMPLES, Pitch, Units, semitones_to_ratio};
 use pitch::Tracker;
 use retrieval::{Retrieval, SmallCell};
 use synth::{Rendering, Synth};
@@ -91,7 +91,8 @@ impl<B: VoiceOps> Converter<B> {
         let mut retrieved = units.clone();
         retrieval.blend(&mut retrieved, window.first_retrieved_unit, params.index_rate, window.small_cell);
         let mut content = retrieved.per_hop(hops);
-        if params.protect < PROTECT_OFF {
+        // Without pitch nothing tells which hops are unvoiced.
+        if params.protect < PROTECT_OFF && self.synth.has_f0() {
             content.protect(&units.per_hop(hops), &pitch.f0_hz, params.protect);
         }
         content
@@ -99,9 +100,14 @@ impl<B: VoiceOps> Converter<B> {
 
     /// Tracks 16 kHz audio; returns the f0 as tracked and as the synthesizer shall read it.
     ///
+    /// For a voice without pitch nothing is tracked: every hop is unvoiced.
+    ///
     /// # Errors
     /// What the tracker reports.
     pub fn track(&mut self, audio: &[f32], params: &ConversionParams) -> Result<(Vec<f32>, Pitch)> {
+        if !self.synth.has_f0() {
+            return Ok(shape(vec![0.0; audio.len() / HOP_SAMPLES + 1], params));
+        }
         let mut f0_hz = self.tracker.track(audio)?;
         if self.tracker.wants_median() {
             pitch::median_filter(&mut f0_hz, params.filter_radius);

@@ -13,7 +13,7 @@ use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, Lengths};
 use crate::path::retrieval::SmallCell;
 use crate::telemetry::{Stage, StageTimes};
-use crate::units::{ANALYSIS_RATE_HZ, HOP_SAMPLES, Pitch, Recording, semitones_to_ratio};
+use crate::units::{ANALYSIS_RATE_HZ, HOP_SAMPLES, Pitch, Recording, SAMPLE_RATES_HZ, semitones_to_ratio};
 
 /// A recording to convert, and how.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,34 @@ pub struct Request<'a> {
     pub sizes: WindowSizes,
     /// Rate of the result in Hz; `None` for the voice's.
     pub output_rate_hz: Option<u32>,
+}
+
+/// Highest frequency of a given pitch, in Hz: half the rate at which pitch is read.
+const HIGHEST_PITCH_HZ: f32 = 8_000.0;
+
+impl Request<'_> {
+    /// Checks every range, since one value out of it spoils all that follows.
+    fn validate(&self) -> Result<()> {
+        self.params.validate()?;
+        let rates = [("recording rate", Some(self.recording.sample_rate_hz)), ("output rate", self.output_rate_hz)];
+        for (name, rate_hz) in rates.into_iter().filter_map(|(name, rate_hz)| Some((name, rate_hz?))) {
+            if !SAMPLE_RATES_HZ.contains(&rate_hz) {
+                let expected = format!("{} to {} Hz", SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end());
+                return Err(Error::argument(name, expected, rate_hz));
+            }
+        }
+        if self.recording.samples.is_empty() {
+            return Err(Error::argument("recording", "at least one sample", "none"));
+        }
+        if let Some(bad) = self.recording.samples.iter().find(|sample| !sample.is_finite()) {
+            return Err(Error::argument("recording", "finite samples", bad));
+        }
+        let curve = self.pitch_curve.unwrap_or_default();
+        match curve.iter().find(|hz| !(0.0..=HIGHEST_PITCH_HZ).contains(*hz)) {
+            Some(bad) => Err(Error::argument("pitch curve", "0 to 8000 Hz", bad)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A converted recording.
@@ -52,13 +80,10 @@ impl<B: VoiceOps> Converter<B> {
     /// The result lasts exactly as long as the input (with [`Lengths::Reference`] up to 20 ms less per window).
     ///
     /// # Errors
-    /// Parameters out of range, a speaker that the voice lacks, or a rate that cannot be converted.
+    /// Parameters, rates, samples or a pitch curve out of range, or a speaker that the voice lacks.
     pub fn convert(&mut self, request: Request<'_>, progress: &mut dyn FnMut(f64)) -> Result<Conversion> {
         let Request { recording, params, sizes, .. } = request;
-        params.validate()?;
-        if recording.samples.is_empty() {
-            return Err(Error::argument("recording", "at least one sample", "none"));
-        }
+        request.validate()?;
         self.synth.restart_noise(params.noise);
         let mut times = StageTimes::default();
 
@@ -70,13 +95,14 @@ impl<B: VoiceOps> Converter<B> {
             None => self.track(tracked, params),
         })?;
         let mut voice = Vec::new();
+        let samples = audio.len().max(1) as f64;
         for piece in pieces(&audio, sizes) {
             let window = match params.lengths {
                 Lengths::Exact => exact_window(&padded, &pitch, &piece, sizes),
                 Lengths::Reference => reference_window(tracked, &pitch, &piece, audio.len(), sizes),
             };
             voice.extend(self.render(&window, params, &mut times)?);
-            progress(piece.end as f64 / audio.len() as f64);
+            progress(piece.end as f64 / samples);
         }
         let voice = times.measure(Stage::Sink, || self.finish(voice, &audio, request))?;
 

@@ -66,6 +66,12 @@ impl<B: VoiceOps> Synth<B> {
         self.voice.config().sample_rate_hz
     }
 
+    /// Whether the voice follows pitch.
+    #[must_use]
+    pub fn has_f0(&self) -> bool {
+        self.voice.config().has_f0
+    }
+
     /// Starts the noise anew.
     pub fn restart_noise(&mut self, noise: NoiseChoice) {
         self.noise = match noise {

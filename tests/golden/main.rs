@@ -3,6 +3,7 @@
 //! Where the recordings come from, and how they were made, is told in `tests/data/README.md`.
 
 mod case;
+mod conversion;
 mod crepe;
 mod dsp;
 mod fcpe;
@@ -14,4 +15,6 @@ mod rmvpe;
 mod support;
 mod swift_f0;
 mod synthesizer;
+mod tiny;
+mod voice_kinds;
 mod yin;

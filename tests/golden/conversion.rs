@@ -1,0 +1,172 @@
+//! Whole conversions by a tiny voice: lengths, silence, repeatability and what is refused.
+
+use proptest::prelude::*;
+use syrinx::dsp::rate::resampled_len;
+use syrinx::error::Error;
+use syrinx::geometry::Timing;
+use syrinx::params::{ConversionParams, Lengths, NoiseChoice, Unvoiced};
+use syrinx::path::live::{Stream, StreamSettings};
+use syrinx::path::offline::{Conversion, Request};
+use syrinx::path::window::WindowSizes;
+use syrinx::units::Recording;
+
+use crate::tiny;
+
+fn recording(samples: usize, sample_rate_hz: u32) -> Recording {
+    // A tone that glides slowly and repeats every half second.
+    let tone = |n: usize| {
+        let seconds = n as f32 / sample_rate_hz as f32;
+        0.4 * (std::f32::consts::TAU * (150.0 + 20.0 * (seconds % 0.5)) * seconds).sin()
+    };
+    Recording { samples: (0..samples).map(tone).collect(), sample_rate_hz }
+}
+
+/// No padding beyond a tenth of a second, so that many conversions take little time.
+const SMALL: WindowSizes = WindowSizes { pad: 1_600, search: 800, spacing: 6_400, longest: 8_000 };
+
+fn request<'a>(recording: &'a Recording, params: &'a ConversionParams) -> Request<'a> {
+    Request { recording, pitch_curve: None, params, sizes: SMALL, output_rate_hz: None }
+}
+
+fn convert(has_f0: bool, request: Request<'_>) -> Result<Conversion, Error> {
+    tiny::converter(has_f0).convert(request, &mut |share| assert!((0.0..=1.0).contains(&share), "{share}"))
+}
+
+fn quick() -> ConversionParams {
+    ConversionParams { noise: NoiseChoice::Zero, ..ConversionParams::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_result_lasts_exactly_as_long_as_the_recording(
+        samples in prop_oneof![3 => 1_usize..2_000, 1 => 2_000_usize..30_000],
+        rate_hz in prop_oneof![Just(8_000_u32), Just(16_000), Just(22_050), Just(44_100), Just(48_000), Just(192_000)],
+        output_rate_hz in prop_oneof![Just(None), Just(Some(16_000)), Just(Some(44_100)), Just(Some(48_000))],
+        has_f0: bool,
+        formant_semitones in prop_oneof![3 => Just(0.0_f32), 1 => -12.0_f32..12.0],
+    ) {
+        let recording = recording(samples, rate_hz);
+        let params = ConversionParams { formant_semitones, ..quick() };
+        let conversion = convert(has_f0, Request { output_rate_hz, ..request(&recording, &params) }).unwrap();
+        let expected_hz = output_rate_hz.unwrap_or(8_000);
+        prop_assert_eq!(conversion.audio.sample_rate_hz, expected_hz);
+        let voice = resampled_len(samples, rate_hz, expected_hz);
+        prop_assert_eq!(conversion.audio.samples.len(), voice);
+        prop_assert!(conversion.audio.samples.iter().all(|sample| sample.abs() <= 1.0));
+        prop_assert_eq!(conversion.f0_before_hz.len(), conversion.f0_after_hz.len());
+    }
+
+    #[test]
+    fn the_references_lengths_lose_at_most_20_ms_per_window(
+        samples in prop_oneof![1 => 1_usize..2_000, 1 => 2_000_usize..30_000],
+        formant_semitones in prop_oneof![Just(0.0_f32), -12.0_f32..12.0],
+    ) {
+        let recording = recording(samples, 16_000);
+        let params = ConversionParams { lengths: Lengths::Reference, formant_semitones, ..quick() };
+        let length = convert(true, request(&recording, &params)).unwrap().audio.samples.len();
+        let windows = 1 + samples / (SMALL.spacing - SMALL.search);
+        prop_assert!(length <= samples / 2 && length + windows * 240 >= samples / 2, "{length} of {}", samples / 2);
+    }
+}
+
+#[test]
+fn silence_is_unvoiced_and_takes_the_inputs_silence_over() {
+    let silence = Recording { samples: vec![0.0; 16_000], sample_rate_hz: 16_000 };
+    let params = ConversionParams { rms_mix_rate: 0.0, ..quick() };
+    for has_f0 in [true, false] {
+        let conversion = convert(has_f0, request(&silence, &params)).expect("a conversion");
+        assert!(conversion.f0_before_hz.iter().all(|&hz| hz == 0.0));
+        assert!(conversion.audio.samples.iter().all(|&sample| sample == 0.0));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_result_and_another_does_not() {
+    let recording = recording(8_000, 16_000);
+    let mut converter = tiny::converter(true);
+    let mut run = |seed| {
+        let params = ConversionParams { noise: NoiseChoice::Seeded(seed), ..quick() };
+        converter.convert(request(&recording, &params), &mut |_| {}).expect("a conversion").audio.samples
+    };
+    let first = run(7);
+    assert_eq!(first, run(7));
+    assert_ne!(first, run(8));
+}
+
+#[test]
+fn a_given_pitch_replaces_the_tracked_one_and_unvoiced_hops_are_bridged_on_request() {
+    let recording = recording(16_000, 16_000);
+    let curve = [100.0, 0.0, 0.0, 130.0];
+    let shaped = |unvoiced| {
+        let params = ConversionParams { unvoiced, transpose_semitones: 12.0, ..quick() };
+        let request = Request { pitch_curve: Some(&curve), ..request(&recording, &params) };
+        let conversion = convert(true, request).expect("a conversion");
+        assert_eq!(conversion.f0_before_hz.len(), 101);
+        assert_eq!(conversion.f0_before_hz[..5], [100.0, 0.0, 0.0, 130.0, 0.0]);
+        (conversion.f0_after_hz[..5].to_vec(), conversion.audio.samples)
+    };
+    let (zero, rough) = shaped(Unvoiced::Zero);
+    let (bridged, smooth) = shaped(Unvoiced::Interpolate);
+    assert_eq!(zero, [200.0, 0.0, 0.0, 260.0, 0.0]);
+    assert_eq!(bridged, [200.0, 220.0, 240.0, 260.0, 260.0]);
+    assert_ne!(rough, smooth);
+}
+
+#[test]
+fn a_voice_without_pitch_tracks_none_and_hears_no_curve() {
+    let recording = recording(8_000, 16_000);
+    let params = quick();
+    let tracked = convert(false, request(&recording, &params)).expect("a conversion");
+    assert!(tracked.f0_before_hz.iter().all(|&hz| hz == 0.0));
+    let curve = [220.0; 50];
+    let given = convert(false, Request { pitch_curve: Some(&curve), ..request(&recording, &params) });
+    assert_eq!(given.expect("a conversion").audio, tracked.audio);
+}
+
+#[test]
+fn what_cannot_be_converted_is_refused_by_name() {
+    let (good, params) = (recording(1_600, 16_000), quick());
+    let with = |change: fn(&mut Recording)| {
+        let mut recording = good.clone();
+        change(&mut recording);
+        convert(true, request(&recording, &params)).err().expect("a refusal").to_string()
+    };
+    assert!(with(|r| r.samples.clear()).starts_with("recording:"));
+    assert!(with(|r| r.samples[3] = f32::NAN).starts_with("recording:"));
+    assert!(with(|r| r.samples[3] = f32::INFINITY).starts_with("recording:"));
+    for rate_hz in [0, u32::MAX] {
+        let odd = Recording { sample_rate_hz: rate_hz, ..good.clone() };
+        let error = convert(true, request(&odd, &params)).err().expect("a refusal").to_string();
+        assert!(error.starts_with("recording rate:"), "{error}");
+        let request = Request { output_rate_hz: Some(rate_hz), ..request(&good, &params) };
+        let error = convert(true, request).err().expect("a refusal").to_string();
+        assert!(error.starts_with("output rate:"), "{error}");
+    }
+    for bad in [f32::NAN, f32::INFINITY, -100.0] {
+        let request = Request { pitch_curve: Some(&[100.0, bad]), ..request(&good, &params) };
+        let error = convert(true, request).err().expect("a refusal").to_string();
+        assert!(error.starts_with("pitch curve:"), "{error}");
+    }
+    let params = ConversionParams { speaker: 2, ..params };
+    let error = convert(true, request(&good, &params)).err().expect("a refusal").to_string();
+    assert!(error.starts_with("speaker:"), "{error}");
+}
+
+#[test]
+fn a_stream_of_the_shortest_chunks_and_contexts_runs_with_and_without_pitch() {
+    for (has_f0, chunk, context) in [(true, 0.01, 0.05), (false, 0.01, 0.05), (true, 0.03, 0.06), (true, 2.0, 0.05)] {
+        let timing = Timing { chunk, crossfade: 0.05, context };
+        let settings =
+            StreamSettings { rate_hz: 48_000, timing, gate_db: Some(-60.0), denoise_input: true, denoise_output: true };
+        let mut stream = Stream::new(tiny::converter(has_f0), settings, &quick()).expect("a stream");
+        let samples = stream.geometry().chunk_samples();
+        let input = recording(3 * samples, 48_000).samples;
+        let mut output = vec![0.0; samples];
+        for chunk in input.chunks_exact(samples) {
+            stream.step(chunk, &quick(), &mut output).expect("a step");
+            assert!(output.iter().all(|sample| sample.is_finite()));
+        }
+    }
+}
