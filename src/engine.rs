@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::checkpoint::hubert::EncoderCheckpoint;
+use crate::checkpoint::hubert::{EncoderCheckpoint, weights_of_folder};
 use crate::checkpoint::index::Index;
 use crate::checkpoint::pitch::{PitchCheckpoint, PitchNetwork};
 use crate::checkpoint::voice::VoiceCheckpoint;
@@ -106,7 +106,9 @@ impl<B: VoiceOps> Engine<B> {
     }
 
     fn encoder(&mut self, path: &Path, projection: Projection) -> Result<Arc<Hubert<B>>> {
-        self.encoders.get(path, (path.to_owned(), projection), || {
+        // A folder's own time does not tell that a file in it was written over.
+        let weights = if path.is_dir() { weights_of_folder(path)? } else { path.to_owned() };
+        self.encoders.get(&weights, (path.to_owned(), projection), || {
             let file = EncoderCheckpoint::open(path)?;
             Hubert::load(&file.tensors.weights(), &file.config, projection, &self.device).map(Arc::new)
         })
@@ -146,7 +148,7 @@ struct Cache<K, V> {
     entries: HashMap<K, (FileState, V)>,
 }
 
-/// Size and time of a file or folder: a change of either means that the content may have changed.
+/// Size and time of a file: a change of either means that the content may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileState {
     length: u64,

@@ -98,7 +98,7 @@ pub(super) fn open_checked(path: &Path) -> Result<(Container, EncoderConfig)> {
 }
 
 /// The weights of a Hugging Face folder.
-pub(super) fn weights_of_folder(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn weights_of_folder(folder: &Path) -> Result<PathBuf> {
     let names = ["model.safetensors", "pytorch_model.bin"];
     let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| Error::NotFound {
@@ -161,6 +161,9 @@ fn config_beside(weights: &Path) -> Result<Option<Map<String, Value>>> {
     serde_json::from_slice(&text).map(Some).map_err(|e| Error::format(&path, "a JSON object", e))
 }
 
+/// Samples at 16 kHz from one unit to the next, which the rest of the path counts on.
+const UNIT_SAMPLES: usize = 320;
+
 /// Largest values that any encoder worth loading has.
 mod limit {
     pub const CONFIG_BYTES: u64 = 1 << 20;
@@ -168,6 +171,7 @@ mod limit {
     pub const WIDTH: usize = 8192;
     pub const CONVOLUTIONS: usize = 16;
     pub const STRIDE: usize = 64;
+    pub const TAPS: usize = 64;
 }
 
 /// Derives the config: sizes from shapes, and from JSON what shapes do not show.
@@ -286,6 +290,9 @@ impl Derivation<'_> {
             }
             let [out, input, taps] = self.shape(&name)?;
             self.expect(&name, &[out, channels, taps])?;
+            if taps > limit::TAPS {
+                return Err(Error::tensor(&self.container.path, name, format!("1 to {} taps", limit::TAPS), taps));
+            }
             debug_assert_eq!(input, channels);
             dims.push(out);
             kernels.push(taps);
@@ -338,10 +345,15 @@ impl Derivation<'_> {
                 .map_or(Vec::new(), |items| items.iter().map(|item| item.as_u64().unwrap_or(0) as usize).collect()),
             None => vec![5, 2, 2, 2, 2, 2, 2],
         };
-        if strides.len() == count && strides.iter().all(|stride| (1..=limit::STRIDE).contains(stride)) {
-            return Ok(strides);
+        if strides.len() != count || !strides.iter().all(|stride| (1..=limit::STRIDE).contains(stride)) {
+            let expected = format!("{count} strides of 1 to {}", limit::STRIDE);
+            return Err(self.error("conv_stride", expected, format!("{strides:?}")));
         }
-        Err(self.error("conv_stride", format!("{count} strides of 1 to {}", limit::STRIDE), format!("{strides:?}")))
+        if strides.iter().try_fold(1_usize, |hop, &stride| hop.checked_mul(stride)) != Some(UNIT_SAMPLES) {
+            let expected = format!("a product of {UNIT_SAMPLES}, one unit of 20 ms");
+            return Err(self.error("conv_stride", expected, format!("{strides:?}")));
+        }
+        Ok(strides)
     }
 
     fn eps(&self) -> Result<f64> {

@@ -291,6 +291,11 @@ impl Facts<'_> {
             let found = format!("{:?}", c.upsample_rates);
             return Err(self.error("upsample_rates", format!("a product of {hop}, one hop of 10 ms"), found));
         }
+        // The source comes down to a stage by the rates after it; by an odd number it would end one sample early.
+        let mut later = (1..c.upsample_rates.len()).map(|stage| c.upsample_rates[stage..].iter().product::<usize>());
+        if let Some(odd) = later.find(|product| c.has_f0 && product % 2 == 1) {
+            return Err(self.error("upsample_rates", "an even product after every stage but the last", odd));
+        }
         if !c.inter_channels.is_multiple_of(2) {
             return Err(self.error("inter_channels", "an even number", c.inter_channels));
         }
@@ -312,11 +317,6 @@ impl Facts<'_> {
         if let Some((rate, kernel)) = misfit {
             let expected = format!("at least the rate {rate}, and of its parity");
             return Err(self.error("upsample_kernel_sizes", expected, kernel));
-        }
-        // The source comes down to a stage by the rates after it; by an odd number it would end one sample early.
-        let mut later = (1..c.upsample_rates.len()).map(|stage| c.upsample_rates[stage..].iter().product::<usize>());
-        if let Some(odd) = later.find(|product| c.has_f0 && product % 2 == 1) {
-            return Err(self.error("upsample_rates", "an even product after every stage but the last", odd));
         }
         if !c.upsample_initial_channel.is_multiple_of(1 << c.upsample_rates.len()) {
             let expected = format!("a multiple of {}, since each stage halves it", 1 << c.upsample_rates.len());

@@ -5,7 +5,7 @@
 
 use burn::tensor::Tensor;
 
-use super::layers::{Conv1d, LayerNorm, Linear, load, tensor};
+use super::layers::{Conv1d, LayerNorm, Linear, tensor};
 use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::checkpoint::hubert::EncoderConfig;
@@ -143,7 +143,7 @@ impl<B: VoiceOps> Hubert<B> {
             let least = self.features.reach();
             return Err(Error::argument("audio", format!("at least {least} samples at 16 kHz"), audio.len()));
         }
-        Ok(self.features.forward(tensor(audio.to_vec(), [1, 1, audio.len()], &self.device)))
+        Ok(self.features.forward(audio, &self.device))
     }
 
     /// Projection, position and norm: `[1, channels, frames]` to `[1, frames, hidden]`.
@@ -170,48 +170,129 @@ impl<B: VoiceOps> Hubert<B> {
 /// The convolutions that turn audio into frames.
 #[derive(Clone, Debug)]
 struct Features<B: VoiceOps> {
-    convs: Vec<Conv1d<B>>,
+    first: FirstConvolution,
+    rest: Vec<Conv1d<B>>,
     /// Taps and stride of each.
     sizes: Vec<(usize, usize)>,
-    /// Scale and shift of the norm after the first convolution, over time per channel.
-    gamma: Tensor<B, 3>,
-    beta: Tensor<B, 3>,
-    epsilon: f32,
 }
 
 impl<B: VoiceOps> Features<B> {
+    /// Frames made at once: bounds the memory of long inputs, 32 MiB for the first convolution's output.
+    const TILE_FRAMES: usize = 256;
+
     fn load(weights: &Weights<'_>, config: &EncoderConfig, device: &B::Device) -> Result<Self> {
         let sizes: Vec<_> = config.conv_kernel.iter().copied().zip(config.conv_stride.iter().copied()).collect();
-        let inputs = [1].into_iter().chain(config.conv_dim.iter().copied());
-        let convs =
-            inputs.zip(&config.conv_dim).zip(&sizes).enumerate().map(|(i, ((input, &output), &(taps, stride)))| {
-                let spec = Conv1dSpec { stride, ..Conv1dSpec::default() };
-                Conv1d::load(&weights.child(i).child("conv"), [output, input, taps], spec, device)
-            });
-        let first = config.conv_dim.first().copied().unwrap_or_default();
-        let norm = weights.child(0).child("layer_norm");
+        let channels = config.conv_dim.windows(2).zip(sizes.iter().skip(1));
+        let rest = channels.enumerate().map(|(i, (channels, &(taps, stride)))| {
+            let spec = Conv1dSpec { stride, ..Conv1dSpec::default() };
+            Conv1d::load(&weights.child(i + 1).child("conv"), [channels[1], channels[0], taps], spec, device)
+        });
         Ok(Self {
-            convs: convs.collect::<Result<_>>()?,
+            first: FirstConvolution::load(&weights.child(0), config)?,
+            rest: rest.collect::<Result<_>>()?,
             sizes,
-            gamma: load::<B, 1>(&norm, "weight", [first], device)?.reshape([1, first, 1]),
-            beta: load::<B, 1>(&norm, "bias", [first], device)?.reshape([1, first, 1]),
-            epsilon: 1e-5,
         })
     }
 
-    fn forward(&self, audio: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [first, rest @ ..] = self.convs.as_slice() else { return audio };
-        let normed = B::channel_norm(first.forward(audio), &self.gamma, &self.beta, self.epsilon);
-        rest.iter().fold(normed, |x, conv| conv.fused(x, Fused::after(Activation::Gelu)))
+    /// Audio of at least one frame to `[1, channels, frames]`.
+    fn forward(&self, audio: &[f32], device: &B::Device) -> Tensor<B, 3> {
+        let first = self.first.normalised_for::<B>(audio, device);
+        let (frames, reach, hop) = (self.frames(audio.len()), self.reach(), self.hop());
+        let tiles = (0..frames).step_by(Self::TILE_FRAMES).map(|start| {
+            let end = frames.min(start + Self::TILE_FRAMES);
+            let samples = &audio[start * hop..(end - 1) * hop + reach];
+            let x = tensor::<B, 3>(samples.to_vec(), [1, 1, samples.len()], device);
+            let x = <B as VoiceOps>::conv1d(&first, x, Fused::after(Activation::Gelu));
+            self.rest.iter().fold(x, |x, conv| conv.fused(x, Fused::after(Activation::Gelu)))
+        });
+        Tensor::cat(tiles.collect(), 2)
     }
 
     fn frames(&self, samples: usize) -> usize {
-        self.sizes.iter().fold(samples, |n, &(taps, stride)| n.checked_sub(taps).map_or(0, |rest| rest / stride + 1))
+        samples.checked_sub(self.reach()).map_or(0, |rest| rest / self.hop() + 1)
+    }
+
+    /// Samples from one frame to the next.
+    fn hop(&self) -> usize {
+        self.sizes.iter().map(|&(_, stride)| stride).product()
     }
 
     /// Samples that one frame sees.
     fn reach(&self) -> usize {
         self.sizes.iter().rev().fold(1, |n, &(taps, stride)| (n - 1) * stride + taps)
+    }
+}
+
+/// The first convolution with the norm of each channel over time that follows it.
+#[derive(Clone, Debug)]
+struct FirstConvolution {
+    /// `[channels, taps]`.
+    weight: Vec<f32>,
+    /// Scale and shift of the norm.
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    taps: usize,
+    stride: usize,
+}
+
+impl FirstConvolution {
+    /// Epsilon of the norm, which no config changes.
+    const EPSILON: f64 = 1e-5;
+
+    fn load(weights: &Weights<'_>, config: &EncoderConfig) -> Result<Self> {
+        let sizes = config.conv_dim.first().zip(config.conv_kernel.first()).zip(config.conv_stride.first());
+        let Some(((&channels, &taps), &stride)) = sizes else {
+            return Err(Error::format(weights.path(), "at least one convolution", "none"));
+        };
+        let (conv, norm) = (weights.child("conv"), weights.child("layer_norm"));
+        Ok(Self {
+            weight: conv.load("weight", &[channels, 1, taps])?,
+            gamma: norm.load("weight", &[channels])?,
+            beta: norm.load("bias", &[channels])?,
+            taps,
+            stride,
+        })
+    }
+
+    /// The convolution whose output on `audio` is normalised already.
+    ///
+    /// A channel's mean and variance over time follow from the mean `m` and the covariance `C` of the samples under its
+    /// taps, as `w . m` and `w^T C w`. Summed in f64 they are more exact than from the channel itself, and the largest
+    /// signal of the network need never be held as a whole.
+    fn normalised_for<B: VoiceOps>(&self, audio: &[f32], device: &B::Device) -> B::Conv1d {
+        let (mean, covariance) = self.moments(audio);
+        let (mut weight, mut bias) = (Vec::with_capacity(self.weight.len()), Vec::with_capacity(self.beta.len()));
+        for ((taps, &gamma), &beta) in self.weight.chunks_exact(self.taps).zip(&self.gamma).zip(&self.beta) {
+            let dot = |row: &[f64]| -> f64 { taps.iter().zip(row).map(|(&w, x)| f64::from(w) * x).sum() };
+            let rows = taps.iter().zip(covariance.chunks_exact(self.taps));
+            let variance: f64 = rows.map(|(&w, row)| f64::from(w) * dot(row)).sum();
+            let scale = f64::from(gamma) / (variance.max(0.0) + Self::EPSILON).sqrt();
+            weight.extend(taps.iter().map(|&w| (f64::from(w) * scale) as f32));
+            bias.push((f64::from(beta) - dot(&mean) * scale) as f32);
+        }
+        let (channels, spec) = (bias.len(), Conv1dSpec { stride: self.stride, ..Conv1dSpec::default() });
+        let weight = tensor(weight, [channels, 1, self.taps], device);
+        B::prepare_conv1d(weight, Some(tensor(bias, [channels], device)), spec)
+    }
+
+    /// Mean `[taps]` and covariance `[taps, taps]` of the samples under the taps.
+    fn moments(&self, audio: &[f32]) -> (Vec<f64>, Vec<f64>) {
+        let (mut mean, mut products) = (vec![0.0; self.taps], vec![0.0; self.taps * self.taps]);
+        let windows = audio.windows(self.taps).step_by(self.stride);
+        let count = windows.len().max(1) as f64;
+        for window in windows {
+            for (i, &a) in window.iter().enumerate() {
+                mean[i] += f64::from(a);
+                for (product, &b) in products[i * self.taps..].iter_mut().zip(window) {
+                    *product += f64::from(a) * f64::from(b);
+                }
+            }
+        }
+        mean.iter_mut().chain(&mut products).for_each(|sum| *sum /= count);
+        for (row, a) in products.chunks_exact_mut(self.taps).zip(&mean) {
+            row.iter_mut().zip(&mean).for_each(|(product, b)| *product -= a * b);
+        }
+        (mean, products)
     }
 }
 

@@ -40,6 +40,8 @@ fn a_config_that_contradicts_the_tensors_is_refused() {
         (r#"{"num_attention_heads": 4294967296000}"#, "num_attention_heads: a divisor of 64, found 4294967296000"),
         (r#"{"conv_stride": [5, 2]}"#, "conv_stride: 7 strides of 1 to 64, found [5, 2]"),
         (r#"{"conv_stride": [5, 2, 2, 2, 2, 2, 0]}"#, "conv_stride: 7 strides of 1 to 64"),
+        (r#"{"conv_stride": [5, 2, 2, 2, 2, 2, 4]}"#, "conv_stride: a product of 320, one unit of 20 ms, found [5"),
+        (r#"{"conv_stride": [64, 64, 64, 64, 64, 64, 64]}"#, "conv_stride: a product of 320, one unit of 20 ms"),
         (r#"{"do_stable_layer_norm": true}"#, "do_stable_layer_norm: false, as in HuBERT base, found true"),
         (r#"{"layer_norm_eps": -1}"#, "layer_norm_eps: a number between 0 and 1, found -1"),
         ("[1, 2", "expected a JSON object"),

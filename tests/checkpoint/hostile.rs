@@ -44,6 +44,7 @@ fn every_number_in_a_config_is_checked() {
         (12, json!([0, 80]), "upsample_rates: 1 to 512, found 0"),
         (12, json!(vec![512; 8]), "upsample_rates: a product of 80"),
         (12, json!(vec![2; 9]), "upsample_rates: a list of 1 to 8 numbers"),
+        (12, json!([16, 5]), "upsample_rates: an even product after every stage but the last, found 5"),
         (12, json!([8, 10]), "tensor `dec.noise_convs.0.weight`: expected [4, 1, 20], found [4, 1, 16]"),
         (13, json!(6), "upsample_initial_channel: a multiple of 4, since each stage halves it, found 6"),
         (14, json!([16, 15]), "upsample_kernel_sizes: at least the rate 8, and of its parity, found 15"),

@@ -131,26 +131,26 @@ fn what_cannot_be_converted_is_refused_by_name() {
     let with = |change: fn(&mut Recording)| {
         let mut recording = good.clone();
         change(&mut recording);
-        convert(true, request(&recording, &params)).err().expect("a refusal").to_string()
+        convert(true, request(&recording, &params)).expect_err("a refusal").to_string()
     };
     assert!(with(|r| r.samples.clear()).starts_with("recording:"));
     assert!(with(|r| r.samples[3] = f32::NAN).starts_with("recording:"));
     assert!(with(|r| r.samples[3] = f32::INFINITY).starts_with("recording:"));
     for rate_hz in [0, u32::MAX] {
         let odd = Recording { sample_rate_hz: rate_hz, ..good.clone() };
-        let error = convert(true, request(&odd, &params)).err().expect("a refusal").to_string();
+        let error = convert(true, request(&odd, &params)).expect_err("a refusal").to_string();
         assert!(error.starts_with("recording rate:"), "{error}");
         let request = Request { output_rate_hz: Some(rate_hz), ..request(&good, &params) };
-        let error = convert(true, request).err().expect("a refusal").to_string();
+        let error = convert(true, request).expect_err("a refusal").to_string();
         assert!(error.starts_with("output rate:"), "{error}");
     }
     for bad in [f32::NAN, f32::INFINITY, -100.0] {
         let request = Request { pitch_curve: Some(&[100.0, bad]), ..request(&good, &params) };
-        let error = convert(true, request).err().expect("a refusal").to_string();
+        let error = convert(true, request).expect_err("a refusal").to_string();
         assert!(error.starts_with("pitch curve:"), "{error}");
     }
     let params = ConversionParams { speaker: 2, ..params };
-    let error = convert(true, request(&good, &params)).err().expect("a refusal").to_string();
+    let error = convert(true, request(&good, &params)).expect_err("a refusal").to_string();
     assert!(error.starts_with("speaker:"), "{error}");
 }
 

@@ -92,3 +92,16 @@ fn audio_shorter_than_a_frame_is_refused() {
     assert_eq!(error, "audio: expected at least 400 samples at 16 kHz, found 399");
     assert_eq!(encoder.units(&[0.0; 400]).expect("one frame").dims(), [1, 1, 48]);
 }
+
+#[test]
+fn a_long_input_has_no_seam_between_its_tiles() {
+    let (tensors, config) = small_v1();
+    let encoder =
+        Hubert::<Cpu>::load(&tensors.weights(), &config, Projection::Layer12, &Default::default()).expect("an encoder");
+    // Frames lie 320 samples apart: of an input with that period all are alike, whatever tile of 256 they are in.
+    let audio: Vec<f32> = (0..320 * 600 + 80).map(|n| (n % 320) as f32 / 320.0 - 0.5).collect();
+    let features = encoder.features(&audio).expect("features");
+    assert_eq!(features.dims(), [1, 24, 600]);
+    let spread: f32 = (features.clone() - features.narrow(2, 0, 1)).abs().max().into_scalar();
+    assert!(spread < 1e-5, "frames of a periodic input differ by {spread}");
+}

@@ -210,17 +210,6 @@ pub trait VoiceOps: Backend {
         plain::layer_norm(x, gamma, beta, epsilon)
     }
 
-    /// Normalises each channel of `x` `[1, channels, time]` over time, scales and shifts it, and applies GELU.
-    #[must_use]
-    fn channel_norm(
-        x: Tensor<Self, 3>,
-        gamma: &Tensor<Self, 3>,
-        beta: &Tensor<Self, 3>,
-        epsilon: f32,
-    ) -> Tensor<Self, 3> {
-        plain::channel_norm(x, gamma, beta, epsilon)
-    }
-
     /// Applies an elementwise function.
     #[must_use]
     fn activate<const D: usize>(x: Tensor<Self, D>, activation: Activation) -> Tensor<Self, D> {

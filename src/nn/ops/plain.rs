@@ -203,15 +203,3 @@ pub fn layer_norm<B: Backend>(
     let variance = centred.clone().powi_scalar(2).mean_dim(2);
     centred / (variance + epsilon).sqrt() * gamma.clone().unsqueeze() + beta.clone().unsqueeze()
 }
-
-/// See [`VoiceOps::channel_norm`](super::VoiceOps::channel_norm).
-pub fn channel_norm<B: Backend>(
-    x: Tensor<B, 3>,
-    gamma: &Tensor<B, 3>,
-    beta: &Tensor<B, 3>,
-    epsilon: f32,
-) -> Tensor<B, 3> {
-    let centred = x.clone() - x.mean_dim(2);
-    let variance = centred.clone().powi_scalar(2).mean_dim(2);
-    activation::gelu(centred / (variance + epsilon).sqrt() * gamma.clone() + beta.clone())
-}
