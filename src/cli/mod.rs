@@ -44,6 +44,10 @@ struct Cli {
 enum Command {
     /// Convert recordings to another voice
     Convert(Box<convert::ConvertArgs>),
+    /// Tell what a model file is
+    Inspect(inspect::InspectArgs),
+    /// List the models that are there, and those that are missing
+    Models(models::ModelsArgs),
 }
 
 /// Runs the command line of this process and gives its exit code.
@@ -74,6 +78,8 @@ fn run(cli: &Cli) -> Result<()> {
             let plan = convert::ConvertPlan::new(args)?;
             convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
         }
+        Command::Inspect(args) => inspect::run(args),
+        Command::Models(args) => models::run(args),
     }
 }
 

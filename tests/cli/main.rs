@@ -85,3 +85,18 @@ fn errors_come_as_error_and_help_lines() {
     let lines = predicate::str::is_match("(?s)^error: .*\nhelp: .*\n$").unwrap();
     convert(folder.path(), &["--pitch", "99"]).assert().stderr(lines);
 }
+
+#[test]
+fn inspect_and_models_tell_what_files_are_as_text_and_json() {
+    let voice = fixture("../synth_small_v1_32k.pth");
+    syrinx().arg("inspect").arg(&voice).assert().success().stdout(contains("v1").and(contains("32000")));
+    let json = syrinx().arg("inspect").arg("--json").arg(&voice).assert().success();
+    let json: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    assert!(json.to_string().contains("\"sample_rate_hz\":32000"), "{json}");
+    syrinx().arg("inspect").arg(fixture("tone_mono_16k_s16.wav")).assert().code(65);
+
+    let folder = tempfile::tempdir().unwrap();
+    let models = syrinx().args(["models", "--models"]).arg(folder.path()).assert().success();
+    let text = String::from_utf8_lossy(&models.get_output().stdout).into_owned();
+    assert!(text.contains("hubert_base.pt") && text.contains("rmvpe.pt"), "{text}");
+}
