@@ -14,6 +14,7 @@ mod pickle;
 pub mod pitch;
 mod pytorch;
 mod safetensors;
+pub mod seeded;
 pub mod store;
 mod tensors;
 pub mod voice;

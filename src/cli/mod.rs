@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
 
+pub mod bench;
 pub mod convert;
 pub mod inspect;
 pub mod jobs;
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Convert recordings to another voice
     Convert(Box<convert::ConvertArgs>),
+    /// Measure how fast this machine converts
+    Bench(bench::BenchArgs),
     /// Tell what a model file is
     Inspect(inspect::InspectArgs),
     /// List the models that are there, and those that are missing
@@ -78,6 +81,7 @@ fn run(cli: &Cli) -> Result<()> {
             let plan = convert::ConvertPlan::new(args)?;
             convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
         }
+        Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Models(args) => models::run(args),
     }

@@ -100,3 +100,14 @@ fn inspect_and_models_tell_what_files_are_as_text_and_json() {
     let text = String::from_utf8_lossy(&models.get_output().stdout).into_owned();
     assert!(text.contains("hubert_base.pt") && text.contains("rmvpe.pt"), "{text}");
 }
+
+#[test]
+fn bench_measures_every_stage_of_full_size_networks() {
+    let json = syrinx().args(["bench", "--seconds", "0.3", "--repeat", "1", "--json"]).assert().success();
+    let json: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    let names: Vec<&str> =
+        json["stages"].as_array().unwrap().iter().filter_map(|stage| stage["name"].as_str()).collect();
+    assert_eq!(names, ["source", "pitch", "units", "retrieval", "synthesizer", "sink"]);
+    assert!(json["total_rtf"].as_f64().unwrap() > 0.0 && json["load_seconds"]["voice"].as_f64().unwrap() > 0.0);
+    syrinx().args(["bench", "--seconds", "0"]).assert().code(64).stderr(contains("--seconds: expected 0.1 to 600"));
+}

@@ -1,0 +1,241 @@
+//! `syrinx bench`: how fast this machine converts, stage by stage.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::machine::{Machine, peak_memory_bytes};
+use super::report::rtf;
+use crate::checkpoint::pitch::{PitchCheckpoint, PitchNetwork};
+use crate::checkpoint::{hubert::EncoderCheckpoint, seeded, voice::VoiceCheckpoint};
+use crate::error::{Error, Result};
+use crate::nn::Cpu;
+use crate::nn::hubert::Hubert;
+use crate::nn::rmvpe::Rmvpe;
+use crate::nn::synthesizer::Synthesizer;
+use crate::params::{ConversionParams, NoiseChoice};
+use crate::path::Converter;
+use crate::path::offline::{Conversion, Request};
+use crate::path::pitch::Tracker;
+use crate::path::synth::Synth;
+use crate::path::units::UnitEncoder;
+use crate::path::window::WindowSizes;
+use crate::telemetry::Stage;
+use crate::units::{ANALYSIS_RATE_HZ, Recording};
+
+/// Measures how fast this machine converts.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Recording to convert; without this, a synthetic one
+    #[arg(value_name = "IN")]
+    pub input: Option<PathBuf>,
+    /// Length of the synthetic recording in seconds
+    #[arg(long, value_name = "S", default_value_t = 10.0, conflicts_with = "input")]
+    pub seconds: f64,
+    /// Conversions that are timed, after one that is not
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub repeat: u16,
+    /// Voice; without this, an untrained one of full size (v2, 40 kHz)
+    #[arg(long, value_name = "PATH")]
+    pub voice: Option<PathBuf>,
+    /// Content encoder; without this, an untrained HuBERT base
+    #[arg(long, value_name = "PATH")]
+    pub encoder: Option<PathBuf>,
+    /// RMVPE's weights; without this, untrained ones
+    #[arg(long, value_name = "PATH")]
+    pub pitch_model: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was measured; times are medians in seconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct BenchReport {
+    /// Version of Syrinx.
+    pub version: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Length of the recording.
+    pub audio_seconds: f64,
+    /// Conversions timed.
+    pub repeat: u16,
+    /// Time to prepare the voice, the encoder and the pitch network, their files read.
+    pub load_seconds: LoadSeconds,
+    /// Time of each stage.
+    pub stages: Vec<StageMedian>,
+    /// Time of the whole conversion.
+    pub total_seconds: f64,
+    /// `total_seconds / audio_seconds`.
+    pub total_rtf: f64,
+    /// Most memory the process held.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Time to load each network.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LoadSeconds {
+    /// The voice.
+    pub voice: f64,
+    /// The content encoder.
+    pub encoder: f64,
+    /// The pitch network.
+    pub pitch: f64,
+}
+
+/// One stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageMedian {
+    /// The stage's name.
+    pub name: &'static str,
+    /// Its median time.
+    pub seconds: f64,
+    /// Its share of real time.
+    pub rtf: f64,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Models or a recording that cannot be read.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let report = measure(args)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|error| Error::io("standard output", error.into()))?;
+        return super::print(&text);
+    }
+    super::print(&table(&report))
+}
+
+/// Measures.
+///
+/// # Errors
+/// Models or a recording that cannot be read.
+pub fn measure(args: &BenchArgs) -> Result<BenchReport> {
+    let recording = match &args.input {
+        Some(path) => crate::io::read::read(path)?.recording,
+        None if (0.1..=600.0).contains(&args.seconds) => chirping_vowel(args.seconds),
+        None => return Err(Error::argument("--seconds", "0.1 to 600", args.seconds)),
+    };
+    let (mut converter, load_seconds) = load(args)?;
+    let params = ConversionParams { noise: NoiseChoice::Seeded(0), ..ConversionParams::default() };
+    let mut convert = || {
+        let request = Request {
+            recording: &recording,
+            pitch_curve: None,
+            params: &params,
+            sizes: WindowSizes::default(),
+            output_rate_hz: None,
+        };
+        converter.convert(request, &mut |_| {})
+    };
+    convert()?;
+    let runs = (0..args.repeat).map(|_| convert()).collect::<Result<Vec<Conversion>>>()?;
+    let audio_seconds = recording.seconds();
+    let stage = |stage: Stage| {
+        let seconds = median(runs.iter().map(|run| run.times.of(stage).as_secs_f64()).collect());
+        StageMedian { name: stage.name(), seconds, rtf: rtf(seconds, audio_seconds) }
+    };
+    let total_seconds = median(runs.iter().map(|run| run.times.total().as_secs_f64()).collect());
+    Ok(BenchReport {
+        version: env!("CARGO_PKG_VERSION").into(),
+        machine: Machine::here(),
+        audio_seconds,
+        repeat: args.repeat,
+        load_seconds,
+        stages: Stage::ALL.map(stage).into(),
+        total_seconds,
+        total_rtf: rtf(total_seconds, audio_seconds),
+        peak_memory_bytes: peak_memory_bytes(),
+    })
+}
+
+fn load(args: &BenchArgs) -> Result<(Converter<Cpu>, LoadSeconds)> {
+    let device = Default::default();
+    let (started, voice) = start(args.voice.as_deref(), |path| VoiceCheckpoint::open(path), seeded::voice)?;
+    let version = voice.config.version;
+    let synthesizer = Synthesizer::load(&voice.tensors.weights(), &voice.config, &device)?;
+    drop(voice);
+    let voice_seconds = started.elapsed().as_secs_f64();
+
+    let (started, encoder) = start(args.encoder.as_deref(), |path| EncoderCheckpoint::open(path), seeded::encoder)?;
+    let hubert = Hubert::load(&encoder.tensors.weights(), &encoder.config, version.into(), &device)?;
+    drop(encoder);
+    let encoder_seconds = started.elapsed().as_secs_f64();
+
+    let network = |path: &Path| PitchCheckpoint::open_as(path, PitchNetwork::Rmvpe).map(|file| file.tensors);
+    let (started, tensors) = start(args.pitch_model.as_deref(), network, seeded::rmvpe)?;
+    let rmvpe = Rmvpe::load(&tensors.weights(), &device)?;
+    drop(tensors);
+    let pitch_seconds = started.elapsed().as_secs_f64();
+
+    let converter = Converter {
+        units: UnitEncoder::new(Arc::new(hubert)),
+        retrieval: None,
+        tracker: Tracker::Rmvpe(Arc::new(rmvpe)),
+        synth: Synth::new(Arc::new(synthesizer)),
+    };
+    Ok((converter, LoadSeconds { voice: voice_seconds, encoder: encoder_seconds, pitch: pitch_seconds }))
+}
+
+/// A checkpoint, and when its loading began: before its file is read, or after its untrained values are made.
+fn start<T>(
+    path: Option<&Path>,
+    open: impl FnOnce(&Path) -> Result<T>,
+    untrained: impl FnOnce() -> T,
+) -> Result<(Instant, T)> {
+    match path {
+        Some(path) => {
+            let started = Instant::now();
+            Ok((started, open(path)?))
+        }
+        None => {
+            let made = untrained();
+            Ok((Instant::now(), made))
+        }
+    }
+}
+
+/// A voiced sound whose pitch glides, with pauses: it exercises every stage.
+fn chirping_vowel(seconds: f64) -> Recording {
+    let rate = f64::from(ANALYSIS_RATE_HZ);
+    let mut phase = 0.0_f64;
+    let sample = |n: usize| {
+        let t = n as f64 / rate;
+        phase += (140.0 + 60.0 * (t * 1.7).sin()) / rate;
+        let harmonics =
+            (1..12).map(|k| (std::f64::consts::TAU * phase * f64::from(k)).sin() / f64::from(k)).sum::<f64>();
+        if t.fract() < 0.8 { (0.2 * harmonics) as f32 } else { 0.0 }
+    };
+    Recording { samples: (0..(seconds * rate) as usize).map(sample).collect(), sample_rate_hz: ANALYSIS_RATE_HZ }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// The report as a table for people.
+#[must_use]
+pub fn table(report: &BenchReport) -> String {
+    let Machine { cpu, simd, threads, .. } = &report.machine;
+    let mut lines = vec![
+        format!("syrinx {} on {cpu}, {simd}, {threads} threads", report.version),
+        format!("{:.1} s of audio, median of {}", report.audio_seconds, report.repeat),
+        String::new(),
+        format!("{:<14}{:>10}{:>10}", "stage", "seconds", "RTF"),
+    ];
+    let row = |name: &str, seconds: f64, rtf: f64| format!("{name:<14}{seconds:>10.3}{rtf:>10.4}");
+    lines.extend(report.stages.iter().map(|stage| row(stage.name, stage.seconds, stage.rtf)));
+    lines.push(row("total", report.total_seconds, report.total_rtf));
+    let LoadSeconds { voice, encoder, pitch } = report.load_seconds;
+    lines.push(String::new());
+    lines.push(format!("load: voice {voice:.3} s, encoder {encoder:.3} s, pitch network {pitch:.3} s"));
+    if let Some(bytes) = report.peak_memory_bytes {
+        lines.push(format!("peak memory: {:.0} MB", bytes as f64 / 1e6));
+    }
+    lines.join("\n")
+}
