@@ -187,16 +187,12 @@ fn start<T>(
     open: impl FnOnce(&Path) -> Result<T>,
     untrained: impl FnOnce() -> T,
 ) -> Result<(Instant, T)> {
-    match path {
-        Some(path) => {
-            let started = Instant::now();
-            Ok((started, open(path)?))
-        }
-        None => {
-            let made = untrained();
-            Ok((Instant::now(), made))
-        }
+    if let Some(path) = path {
+        let started = Instant::now();
+        return Ok((started, open(path)?));
     }
+    let made = untrained();
+    Ok((Instant::now(), made))
 }
 
 /// A voiced sound whose pitch glides, with pauses: it exercises every stage.
