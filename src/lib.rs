@@ -54,6 +54,8 @@
 //! | [`geometry`], [`params`], [`telemetry`], [`dsp`] | sizes, choices, times; signal processing without weights |
 //! | [`checkpoint`] | published model files, read as untrusted data |
 //! | [`nn`] | the networks, generic over a burn backend, with CPU kernels for their hot operations |
+//! | [`rt`] | what real-time threads are built from: the guarded entry, rings, snapshots, hand-over |
+//! | [`graph`] | the audio graph: built on control, run in the device callback, swapped while it runs |
 //! | [`io`] | audio files in and out |
 //! | [`path`] | the stages, one file each, offline and live |
 //! | [`engine`] | control: load models, keep them, build converters |
@@ -68,10 +70,12 @@ pub mod dsp;
 pub mod engine;
 pub mod error;
 pub mod geometry;
+pub mod graph;
 pub mod io;
 pub mod nn;
 pub mod params;
 pub mod path;
+pub mod rt;
 pub mod telemetry;
 pub mod units;
 

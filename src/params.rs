@@ -107,3 +107,92 @@ pub enum PitchMethod {
     /// YIN: no weights at all.
     Yin,
 }
+
+/// What may change while audio runs, each of it smoothed where it is heard. One plain value that travels by snapshot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LiveParams {
+    /// Gain of the input in dB, -60..=36.
+    pub input_gain_db: f32,
+    /// Cut-off of the high-pass in Hz, 20..=2000; 0 takes it out.
+    pub high_pass_hz: f32,
+    /// The noise gate.
+    pub gate: GateParams,
+    /// Share of the converted voice at the output, 0..=1; the rest is the input, delayed to match.
+    pub mix: f32,
+    /// Whether only the input is heard, delayed to match.
+    pub bypass: bool,
+    /// Gain of the output in dB, -60..=36.
+    pub output_gain_db: f32,
+    /// Level in dB that the limiter never lets pass, -40..=0.
+    pub ceiling_db: f32,
+    /// Whether the output is silent.
+    pub mute: bool,
+    /// Gain of the monitor in dB, -60..=36.
+    pub monitor_gain_db: f32,
+    /// Whether the monitor is heard.
+    pub monitor: bool,
+}
+
+/// Noise gate: opens above the threshold, closes below threshold less hysteresis once the hold is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GateParams {
+    /// Whether it gates at all.
+    pub on: bool,
+    /// Level in dB at which it opens, -100..=0.
+    pub threshold_db: f32,
+    /// How far below the threshold the level must fall, in dB, 0..=40.
+    pub hysteresis_db: f32,
+    /// Time to open, in ms, 0.1..=500.
+    pub attack_ms: f32,
+    /// Time that it stays open at low level, in ms, 0..=5000.
+    pub hold_ms: f32,
+    /// Time to close, in ms, 1..=5000.
+    pub release_ms: f32,
+}
+
+impl Default for GateParams {
+    /// Off, set for a voice in a quiet room.
+    fn default() -> Self {
+        Self { on: false, threshold_db: -50.0, hysteresis_db: 6.0, attack_ms: 2.0, hold_ms: 100.0, release_ms: 150.0 }
+    }
+}
+
+impl Default for LiveParams {
+    /// The voice alone, levels as they are, below -1 dB, without monitor.
+    fn default() -> Self {
+        Self {
+            input_gain_db: 0.0,
+            high_pass_hz: 0.0,
+            gate: GateParams::default(),
+            mix: 1.0,
+            bypass: false,
+            output_gain_db: 0.0,
+            ceiling_db: -1.0,
+            mute: false,
+            monitor_gain_db: 0.0,
+            monitor: false,
+        }
+    }
+}
+
+impl LiveParams {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the first value out of its range.
+    pub fn validate(&self) -> Result<()> {
+        within("input gain", self.input_gain_db, -60.0, 36.0)?;
+        if self.high_pass_hz != 0.0 {
+            within("high-pass", self.high_pass_hz, 20.0, 2000.0)?;
+        }
+        within("gate threshold", self.gate.threshold_db, -100.0, 0.0)?;
+        within("gate hysteresis", self.gate.hysteresis_db, 0.0, 40.0)?;
+        within("gate attack", self.gate.attack_ms, 0.1, 500.0)?;
+        within("gate hold", self.gate.hold_ms, 0.0, 5000.0)?;
+        within("gate release", self.gate.release_ms, 1.0, 5000.0)?;
+        within("mix", self.mix, 0.0, 1.0)?;
+        within("output gain", self.output_gain_db, -60.0, 36.0)?;
+        within("ceiling", self.ceiling_db, -40.0, 0.0)?;
+        within("monitor gain", self.monitor_gain_db, -60.0, 36.0)
+    }
+}

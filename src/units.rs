@@ -98,3 +98,9 @@ impl Pitch {
 pub fn semitones_to_ratio(semitones: f32) -> f32 {
     (semitones / 12.0).exp2()
 }
+
+/// The amplitude ratio of a level difference.
+#[must_use]
+pub fn db_to_gain(db: f32) -> f32 {
+    10.0_f32.powf(db / 20.0)
+}

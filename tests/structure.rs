@@ -4,8 +4,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 12] =
-    ["error", "units", "geometry", "params", "telemetry", "dsp", "checkpoint", "nn", "io", "path", "engine", "cli"];
+const ORDER: [&str; 14] = [
+    "error",
+    "units",
+    "geometry",
+    "params",
+    "telemetry",
+    "dsp",
+    "checkpoint",
+    "nn",
+    "rt",
+    "graph",
+    "io",
+    "path",
+    "engine",
+    "cli",
+];
 
 /// The module a source file belongs to: its first folder or its own name.
 fn module_of(path: &Path, root: &Path) -> String {
