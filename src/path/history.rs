@@ -113,16 +113,6 @@ impl PitchHistory {
         self.coarse.fill(0);
     }
 
-    /// Samples of 16 kHz audio to track for each chunk; a multiple of 32 hops less one where the tracker wants it.
-    #[must_use]
-    pub fn tracked_samples(geometry: &Geometry, in_groups_of_32: bool) -> usize {
-        /// Audio before the chunk in which the tracker settles.
-        const SETTLE: usize = 5 * HOP_SAMPLES;
-        const GROUP: usize = 32 * HOP_SAMPLES;
-        let samples = geometry.chunk_hops * HOP_SAMPLES + SETTLE;
-        if in_groups_of_32 { samples.div_ceil(GROUP) * GROUP - HOP_SAMPLES } else { samples }
-    }
-
     /// Moves on by one chunk and takes over the settled part of a track that ends with the window.
     pub fn push(&mut self, track: &Pitch) {
         slide(&mut self.f0_hz, self.chunk_hops);

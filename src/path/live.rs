@@ -70,7 +70,7 @@ impl<B: VoiceOps> Stream<B> {
             gate: settings.gate_db.map(|threshold| Gate::new(&geometry, threshold)),
             audio: AudioHistory::new(&geometry, settings.denoise_input),
             pitch: PitchHistory::new(&geometry),
-            tracked_samples: PitchHistory::tracked_samples(&geometry, converter.tracker.wants_groups_of_32()),
+            tracked_samples: converter.tracker.live_samples(geometry.chunk_hops),
             to_stream_rate: (voice_rate_hz != settings.rate_hz)
                 .then(|| SincHann::new(voice_rate_hz as usize, settings.rate_hz as usize)),
             denoiser: settings.denoise_output.then(|| OutputDenoiser::new(&geometry)),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::dsp::pitch_track::require_audio;
+use crate::dsp::stft::{Edge, pad};
 use crate::dsp::yin::Yin;
 use crate::error::Result;
 use crate::nn::crepe::{self, Crepe};
@@ -10,7 +12,7 @@ use crate::nn::ops::VoiceOps;
 use crate::nn::rmvpe::{self, Rmvpe};
 use crate::nn::swift_f0::{self, SwiftF0};
 use crate::params::Unvoiced;
-use crate::units::Pitch;
+use crate::units::{HOP_SAMPLES, Pitch};
 
 /// Lowest frequency of the coarse scale, in Hz.
 const COARSE_LOW_HZ: f64 = 50.0;
@@ -42,16 +44,28 @@ impl<B: VoiceOps> Tracker<B> {
             Self::Rmvpe(network) => network.f0(audio, rmvpe::DEFAULT_THRESHOLD),
             Self::Fcpe(network) => network.f0(audio, fcpe::DEFAULT_THRESHOLD),
             Self::Crepe(network) => network.f0(audio, crepe::DEFAULT_THRESHOLD),
-            Self::SwiftF0(network) => network.f0(audio, swift_f0::DEFAULT_THRESHOLD),
+            Self::SwiftF0(network) => return between_mirrors(network, audio),
             Self::Yin(yin) => yin.f0(audio),
         };
         track.map(|track| track.f0_hz)
     }
 
-    /// Whether a live stream shall hand over audio in groups of 32 hops, in which the network works.
+    /// Samples of 16 kHz audio that a live stream tracks anew for each chunk of `chunk_hops`, the chunk last.
+    ///
+    /// The reference's at chunks from 0.25 s on. Shorter chunks get no less past: windows of 64 ms must fit into it.
     #[must_use]
-    pub fn wants_groups_of_32(&self) -> bool {
-        matches!(self, Self::Rmvpe(_))
+    pub fn live_samples(&self, chunk_hops: usize) -> usize {
+        /// Past before the chunk in which the tracker settles.
+        const SETTLE_HOPS: usize = 5;
+        const FEWEST_HOPS: usize = 30;
+        /// What RMVPE's network halves five times over; the hop that the audio's ends share is one of them.
+        const RMVPE_GROUP_HOPS: usize = 32;
+        let hops = (chunk_hops + SETTLE_HOPS).max(FEWEST_HOPS);
+        let hops = match self {
+            Self::Rmvpe(_) => hops.next_multiple_of(RMVPE_GROUP_HOPS) - 1,
+            _ => hops,
+        };
+        hops * HOP_SAMPLES
     }
 
     /// Whether single outliers are left to the median filter.
@@ -59,6 +73,16 @@ impl<B: VoiceOps> Tracker<B> {
     pub fn wants_median(&self) -> bool {
         matches!(self, Self::Yin(_))
     }
+}
+
+/// Tracks audio that goes on, mirrored, beyond its ends: `SwiftF0` calls the last four hops before silence unvoiced.
+fn between_mirrors<B: VoiceOps>(network: &SwiftF0<B>, audio: &[f32]) -> Result<Vec<f32>> {
+    /// Whole frames of the network, too, so that its frames stay where they were.
+    const MIRRORED_HOPS: usize = 8;
+    const MIRRORED: usize = MIRRORED_HOPS * HOP_SAMPLES;
+    require_audio(audio)?;
+    let track = network.f0(&pad(audio, MIRRORED, MIRRORED, Edge::Reflect), swift_f0::DEFAULT_THRESHOLD)?;
+    Ok(track.f0_hz[MIRRORED_HOPS..track.f0_hz.len() - MIRRORED_HOPS].to_vec())
 }
 
 /// Shifts a tracked f0 (Hz per hop, 0 unvoiced) by the frequency ratio `transpose` and quantises it.

@@ -12,6 +12,7 @@ mod live;
 mod offline;
 mod retrieval;
 mod rmvpe;
+mod streaming;
 mod support;
 mod swift_f0;
 mod synthesizer;

@@ -56,6 +56,15 @@ impl Level {
         }
     }
 
+    /// Columns that [`TapSum`](super::tap_sum::TapSum) sums at once, of blocks of [`rows`](Self::rows) rows.
+    pub fn columns(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 3 * self.lanes(),
+            _ => 2 * self.lanes(),
+        }
+    }
+
     /// Lanes of this level's vectors.
     pub fn lanes(self) -> usize {
         match self {

@@ -8,16 +8,15 @@ use super::parallel::{Grid, Output};
 use super::tap_sum::{self, OVERREAD, TapSum};
 use super::{Around, activation, scratch};
 
-/// Output features in a panel: three vectors of the widest level, six of the next.
-const PANEL: usize = 48;
-
 /// Packed weights and sizes.
 #[derive(Clone, Debug)]
 pub struct Linear {
     level: Level,
     inputs: usize,
     outputs: usize,
-    /// Panels of [`PANEL`] output features, each `[in + 1, features]`; the last row is the bias.
+    /// Output features in a panel: as many as the inner loop sums at once, so that it reads a panel straight through.
+    panel: usize,
+    /// Each `[in + 1, features]`; the last row is the bias.
     panels: Vec<f32>,
     offsets: Vec<u32>,
 }
@@ -26,12 +25,13 @@ impl Linear {
     /// Packs `weight` `[out, in]` and `bias` `[out]`.
     pub fn new(level: Level, weight: &[f32], [outputs, inputs]: [usize; 2], bias: Option<&[f32]>) -> Self {
         assert_eq!(weight.len(), outputs * inputs);
-        let count = outputs.div_ceil(PANEL);
-        let mut panels = vec![0.0; count * (inputs + 1) * PANEL + OVERREAD];
-        for (panel, packed) in panels.chunks_exact_mut((inputs + 1) * PANEL).take(count).enumerate() {
-            for feature in 0..PANEL.min(outputs - panel * PANEL) {
-                let output = panel * PANEL + feature;
-                for (input, packed) in packed.chunks_exact_mut(PANEL).enumerate() {
+        let panel = level.columns();
+        let count = outputs.div_ceil(panel);
+        let mut panels = vec![0.0; count * (inputs + 1) * panel + OVERREAD];
+        for (index, packed) in panels.chunks_exact_mut((inputs + 1) * panel).take(count).enumerate() {
+            for feature in 0..panel.min(outputs - index * panel) {
+                let output = index * panel + feature;
+                for (input, packed) in packed.chunks_exact_mut(panel).enumerate() {
                     packed[feature] = match weight[output * inputs..][..inputs].get(input) {
                         Some(weight) => *weight,
                         None => bias.map_or(0.0, |bias| bias[output]),
@@ -39,8 +39,8 @@ impl Linear {
                 }
             }
         }
-        let offsets = (0..=inputs).map(|input| (input * PANEL) as u32).collect();
-        Self { level, inputs, outputs, panels, offsets }
+        let offsets = (0..=inputs).map(|input| (input * panel) as u32).collect();
+        Self { level, inputs, outputs, panel, panels, offsets }
     }
 
     /// Output features.
@@ -50,15 +50,15 @@ impl Linear {
 
     /// Maps `x` `[rows, in]` into `out` `[rows, out]`.
     pub fn run(&self, x: &[f32], rows: usize, around: Around, out: &mut [f32]) {
-        /// Rows of one task: enough to use a panel well while it is in the cache.
-        const TILE: usize = 64;
+        /// Rows of one task: enough to use a panel well while it is in the cache, and whole blocks at every level.
+        const TILE: usize = 96;
         assert_eq!(x.len(), rows * self.inputs);
         assert_eq!(out.len(), rows * self.outputs);
         assert!(around.residual.is_none_or(|residual| residual.len() == out.len()));
         if out.is_empty() {
             return;
         }
-        let count = self.outputs.div_ceil(PANEL);
+        let count = self.outputs.div_ceil(self.panel);
         let tiles = rows.div_ceil(TILE);
         let grid = Grid::new(tiles, count, out.len() * self.inputs);
         let out = Output::new(out);
@@ -81,10 +81,11 @@ impl Linear {
         scratch::with(tile.len() * depth, |packed| {
             self.pack_rows(&x[tile.start * self.inputs..tile.end * self.inputs], around, packed);
             for panel in panels {
-                let columns = PANEL.min(self.outputs - panel * PANEL);
+                let first_output = panel * self.panel;
+                let columns = self.panel.min(self.outputs - first_output);
                 for (first, rows) in blocks.clone() {
                     let sum = TapSum {
-                        x: &self.panels[panel * depth * PANEL..],
+                        x: &self.panels[first_output * depth..],
                         offsets: &self.offsets,
                         weights: &packed[first * depth..][..rows * depth],
                         bias: None,
@@ -92,7 +93,7 @@ impl Linear {
                         columns,
                         accumulate: false,
                     };
-                    let base = (tile.start + first) * self.outputs + panel * PANEL;
+                    let base = (tile.start + first) * self.outputs + first_output;
                     // SAFETY: each task has its own rows and panels, within the output that `run` has checked.
                     unsafe { sum.write(self.level, out.at(base), self.outputs) };
                     for row in 0..rows {
