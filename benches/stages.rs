@@ -20,9 +20,9 @@ use syrinx::nn::swift_f0::SwiftF0;
 use syrinx::nn::synthesizer::Synthesizer;
 use syrinx::params::{ConversionParams, NoiseChoice};
 use syrinx::path::join::Sola;
-use syrinx::path::live::{Stream, StreamSettings};
 use syrinx::path::pitch::Tracker;
 use syrinx::path::retrieval::{Retrieval, SmallCell};
+use syrinx::path::stream::{Stream, StreamSettings};
 use syrinx::path::synth::{Rendering, SourcePhase, Synth};
 use syrinx::path::units::UnitEncoder;
 use syrinx::path::{Converter, source};
@@ -157,6 +157,7 @@ fn live_chunk(criterion: &mut Criterion) {
         rate_hz: 48_000,
         timing: Timing::default(),
         gate_db: None,
+        rest_db: None,
         denoise_input: false,
         denoise_output: false,
     };

@@ -82,6 +82,12 @@ impl Geometry {
         self.chunk_hops + self.crossfade_hops + self.search_hops
     }
 
+    /// How far before the newest chunk a step begins to render, when the join does not shift it.
+    #[must_use]
+    pub fn delay_hops(&self) -> usize {
+        self.overlap_hops + self.search_hops
+    }
+
     /// New audio per step, in samples at the stream's rate.
     #[must_use]
     pub fn chunk_samples(&self) -> usize {

@@ -7,7 +7,7 @@
 //!                          \---> pitch (f0, voicing) ------------> synthesizer -> join -> resample -> sink
 //! ```
 //!
-//! Offline conversion ([`path::offline`]) and live conversion ([`path::live`]) run the same stages over the same
+//! Offline conversion ([`path::offline`]) and live conversion ([`path::stream`]) run the same stages over the same
 //! networks: a recording goes through in long windows, a stream in short ones. [`path::Converter::render`] is the part
 //! they share, and reads like the line above.
 //!
@@ -59,9 +59,10 @@
 //! | [`io`] | audio files in and out |
 //! | [`path`] | the stages, one file each, offline and live |
 //! | [`engine`] | control: load models, keep them, build converters |
+//! | [`live`] | live conversion: the worker between graph and path |
 //! | [`cli`] | the command line |
 //!
-//! Six files to read first: `path/mod.rs`, `path/offline.rs`, `path/live.rs`, `nn/synthesizer/mod.rs`,
+//! Six files to read first: `path/mod.rs`, `path/offline.rs`, `path/stream.rs`, `nn/synthesizer/mod.rs`,
 //! `nn/ops/mod.rs`, `checkpoint/tensors.rs`.
 
 pub mod checkpoint;
@@ -72,6 +73,7 @@ pub mod error;
 pub mod geometry;
 pub mod graph;
 pub mod io;
+pub mod live;
 pub mod nn;
 pub mod params;
 pub mod path;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// How a voice is converted. The defaults are the reference's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConversionParams {
     /// Pitch shift in semitones, -48..=48.
     pub transpose_semitones: f32,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
+
 /// The stages of the path that take time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -62,5 +64,69 @@ impl StageTimes {
     #[must_use]
     pub fn total(&self) -> Duration {
         self.spent.iter().sum()
+    }
+}
+
+/// How long something took, many times over: for percentiles to within 1 %.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    micros: Histogram<u64>,
+}
+
+impl Distribution {
+    /// Longest time told apart, in microseconds: a minute.
+    const LONGEST_MICROS: u64 = 60_000_000;
+
+    /// Adds one time.
+    pub fn record(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.micros.saturating_record(micros.clamp(1, Self::LONGEST_MICROS));
+    }
+
+    /// Percentiles of all times so far, in ms; zeros if there are none.
+    #[must_use]
+    pub fn percentiles_ms(&self) -> Percentiles {
+        if self.micros.is_empty() {
+            return Percentiles::default();
+        }
+        let ms = |micros: u64| micros as f32 * 1e-3;
+        let at = |quantile| ms(self.micros.value_at_quantile(quantile));
+        Percentiles { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: ms(self.micros.max()) }
+    }
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        let micros = Histogram::new_with_bounds(1, Self::LONGEST_MICROS, 2).expect("bounds that hold for any machine");
+        Self { micros }
+    }
+}
+
+/// Percentiles of a quantity.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Percentiles {
+    /// Half of the values are at most this.
+    pub p50: f32,
+    /// 95 % of them.
+    pub p95: f32,
+    /// 99 % of them.
+    pub p99: f32,
+    /// All of them.
+    pub max: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_the_times_recorded() {
+        let mut times = Distribution::default();
+        assert_eq!(times.percentiles_ms(), Percentiles::default());
+        (1..=1000).for_each(|n| times.record(Duration::from_micros(100 * n)));
+        let Percentiles { p50, p95, p99, max } = times.percentiles_ms();
+        for (found, expected) in [(p50, 50.0), (p95, 95.0), (p99, 99.0), (max, 100.0)] {
+            assert!((found / expected - 1.0).abs() < 0.011, "{found} {expected}");
+        }
     }
 }

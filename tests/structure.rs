@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "error",
     "units",
     "geometry",
@@ -18,6 +18,7 @@ const ORDER: [&str; 14] = [
     "io",
     "path",
     "engine",
+    "live",
     "cli",
 ];
 

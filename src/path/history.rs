@@ -122,6 +122,21 @@ impl PitchHistory {
         overwrite_end(&mut self.coarse, track.coarse.get(settled).unwrap_or_default());
     }
 
+    /// Moves on by one chunk that was not tracked.
+    pub fn push_unvoiced(&mut self) {
+        slide(&mut self.f0_hz, self.chunk_hops);
+        slide(&mut self.coarse, self.chunk_hops);
+        let start = self.f0_hz.len().saturating_sub(self.chunk_hops);
+        self.f0_hz[start..].fill(0.0);
+        self.coarse[start..].fill(1);
+    }
+
+    /// The newest hop's f0 in Hz, 0 unvoiced.
+    #[must_use]
+    pub fn latest_hz(&self) -> f32 {
+        self.f0_hz.last().copied().unwrap_or_default()
+    }
+
     /// The pitch of the whole window.
     #[must_use]
     pub fn window(&self) -> Pitch {

@@ -31,12 +31,6 @@ impl Sola {
         self.tail.fill(0.0);
     }
 
-    /// Samples by which the output lags the end of a rendering: what is kept for the next fade, and the room to shift.
-    #[must_use]
-    pub fn latency_samples(&self) -> usize {
-        self.tail.len() + self.search
-    }
-
     /// Joins `rendered` (chunk + crossfade + search samples) to what came before; writes one chunk to `output`.
     ///
     /// Returns the shift chosen, in samples, `0..=search`.
@@ -62,6 +56,23 @@ impl Sola {
         }
         self.tail = next;
         shift
+    }
+
+    /// Joins silence to what came before; writes one chunk to `output`.
+    ///
+    /// # Panics
+    /// If the length is not the geometry's.
+    pub fn rest(&mut self, output: &mut [f32]) {
+        assert_eq!(output.len(), self.chunk, "output length");
+        for (value, gain) in self.tail.iter_mut().zip(&self.fade_in) {
+            *value *= 1.0 - gain;
+        }
+        let faded = self.tail.len().min(self.chunk);
+        output[..faded].copy_from_slice(&self.tail[..faded]);
+        output[faded..].fill(0.0);
+        self.tail.copy_within(faded.., 0);
+        let left = self.tail.len() - faded;
+        self.tail[left..].fill(0.0);
     }
 
     /// Where the start of `rendered` correlates best with the tail, normalised by its energy there.

@@ -6,18 +6,18 @@
 //! ```
 //!
 //! [`Converter::render`] is the middle of that line, for one window. [`offline`] feeds it long windows of a recording,
-//! [`live`] short ones of a stream.
+//! [`stream`] short ones of live audio.
 
 pub mod denoise;
 pub mod gate;
 pub mod history;
 pub mod join;
-pub mod live;
 pub mod offline;
 pub mod pitch;
 pub mod retrieval;
 pub mod sink;
 pub mod source;
+pub mod stream;
 pub mod synth;
 pub mod units;
 pub mod window;

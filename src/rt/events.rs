@@ -22,6 +22,10 @@ pub enum Event {
     Starved,
     /// The converter's audio is back, after this many samples of silence.
     Resumed(u64),
+    /// A chunk could not be converted, and was silent.
+    ChunkRefused,
+    /// Converting a chunk panicked; the chunk was silent, and the converter starts anew.
+    ConverterPanicked,
     /// The recorder cannot write any more; what follows is lost.
     RecorderFailed,
 }

@@ -5,8 +5,8 @@ use syrinx::dsp::rate::resampled_len;
 use syrinx::error::Error;
 use syrinx::geometry::Timing;
 use syrinx::params::{ConversionParams, Lengths, NoiseChoice, Unvoiced};
-use syrinx::path::live::{Stream, StreamSettings};
 use syrinx::path::offline::{Conversion, Request};
+use syrinx::path::stream::{Stream, StreamSettings};
 use syrinx::path::window::WindowSizes;
 use syrinx::units::Recording;
 
@@ -158,8 +158,14 @@ fn what_cannot_be_converted_is_refused_by_name() {
 fn a_stream_of_the_shortest_chunks_and_contexts_runs_with_and_without_pitch() {
     for (has_f0, chunk, context) in [(true, 0.01, 0.05), (false, 0.01, 0.05), (true, 0.03, 0.06), (true, 2.0, 0.05)] {
         let timing = Timing { chunk, crossfade: 0.05, context };
-        let settings =
-            StreamSettings { rate_hz: 48_000, timing, gate_db: Some(-60.0), denoise_input: true, denoise_output: true };
+        let settings = StreamSettings {
+            rate_hz: 48_000,
+            timing,
+            gate_db: Some(-60.0),
+            rest_db: None,
+            denoise_input: true,
+            denoise_output: true,
+        };
         let mut stream = Stream::new(tiny::converter(has_f0), settings, &quick()).expect("a stream");
         let samples = stream.geometry().chunk_samples();
         let input = recording(3 * samples, 48_000).samples;

@@ -4,6 +4,8 @@
 //! [`output`](LinkEnd::output), whenever it is ready. Number n out answers number n in. What it leaves out to catch up
 //! it replaces by [`push_silence`](AudioTx::push_silence), which is dropped unheard as any late sample is.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -51,6 +53,15 @@ pub struct LinkEnd {
     pub input: AudioRx,
     /// What was converted.
     pub output: AudioTx,
+    waited_for: Arc<AtomicBool>,
+}
+
+impl LinkEnd {
+    /// Whether the graph waits for what is late, since no clock runs: then nothing is too late.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.waited_for.load(Ordering::Relaxed)
+    }
 }
 
 /// Sends its input to a worker and puts out what the worker sends, at its moment or not at all.
@@ -61,6 +72,7 @@ pub struct Link {
     settings: LinkSettings,
     tx: AudioTx,
     rx: AudioRx,
+    waited_for: Arc<AtomicBool>,
     telemetry: SnapshotTx<LinkTelemetry>,
     events: EventTx,
 }
@@ -72,7 +84,9 @@ impl Link {
         let (tx, input) = audio_ring(settings.capacity);
         let (output, rx) = audio_ring(settings.capacity);
         let (telemetry, reader) = snapshot(LinkTelemetry::default());
-        (Self { settings, tx, rx, telemetry, events }, LinkEnd { input, output }, reader)
+        let waited_for = Arc::new(AtomicBool::new(false));
+        let end = LinkEnd { input, output, waited_for: waited_for.clone() };
+        (Self { settings, tx, rx, waited_for, telemetry, events }, end, reader)
     }
 }
 
@@ -82,7 +96,7 @@ impl Node for Link {
     }
 
     fn prepare(self: Box<Self>, setup: &Setup) -> Result<Box<dyn RtNode>> {
-        let Self { settings, tx, rx, telemetry, events } = *self;
+        let Self { settings, tx, rx, waited_for, telemetry, events } = *self;
         // The longest block must fit beside what is on its way.
         let least = settings.lead_samples + setup.max_output_block.max(setup.max_block);
         if settings.capacity < least {
@@ -100,6 +114,7 @@ impl Node for Link {
             forgiven: 0,
             starved: None,
             patient: true,
+            waited_for,
             telemetry,
             events,
         }))
@@ -117,6 +132,7 @@ struct RtLink {
     starved: Option<u64>,
     /// Whether the worker has kept up whenever it was waited for.
     patient: bool,
+    waited_for: Arc<AtomicBool>,
     telemetry: SnapshotTx<LinkTelemetry>,
     events: EventTx,
 }
@@ -159,6 +175,8 @@ impl RtLink {
 
 impl RtNode for RtLink {
     fn process(&mut self, block: &mut Block<'_>, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        // Before the worker sees the samples.
+        self.waited_for.store(block.freewheel && self.patient, Ordering::Relaxed);
         self.send(inputs[0]);
         if block.freewheel {
             self.wait(outputs[0].len());

@@ -1,6 +1,7 @@
 //! Live conversion: the path over a stream, one chunk at a time.
 //!
-//! This is the reference's real-time loop: each chunk renders the end of a window anew and joins it by SOLA.
+//! This is the reference's real-time loop: each chunk renders the end of a window anew and joins it by SOLA. Silence is
+//! not rendered, and the converter can be replaced between two chunks.
 
 use super::denoise::OutputDenoiser;
 use super::gate::Gate;
@@ -28,6 +29,8 @@ pub struct StreamSettings {
     pub timing: Timing,
     /// Level in dB below which input is silenced; `None` lets all through.
     pub gate_db: Option<f32>,
+    /// Level in dB below which nothing is rendered and the output is silent; `None` renders everything.
+    pub rest_db: Option<f32>,
     /// Whether steady noise is taken out of the input; adds one cross-fade of latency.
     pub denoise_input: bool,
     /// Whether steady noise is taken out of the voice.
@@ -39,6 +42,7 @@ pub struct Stream<B: VoiceOps> {
     converter: Converter<B>,
     geometry: Geometry,
     gate: Option<Gate>,
+    rest_db: Option<f32>,
     audio: AudioHistory,
     pitch: PitchHistory,
     tracked_samples: usize,
@@ -48,12 +52,16 @@ pub struct Stream<B: VoiceOps> {
 }
 
 /// How one chunk went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChunkReport {
     /// Time by stage.
     pub times: StageTimes,
     /// Samples by which the join shifted the chunk.
     pub shift_samples: usize,
+    /// Whether the chunk was silent, and nothing was rendered.
+    pub rested: bool,
+    /// Pitch of the newest hop that is settled, in Hz, 0 unvoiced.
+    pub f0_hz: f32,
 }
 
 impl<B: VoiceOps> Stream<B> {
@@ -64,15 +72,14 @@ impl<B: VoiceOps> Stream<B> {
     pub fn new(mut converter: Converter<B>, settings: StreamSettings, params: &ConversionParams) -> Result<Self> {
         params.validate()?;
         let geometry = Geometry::new(settings.rate_hz, settings.timing)?;
-        let voice_rate_hz = converter.sample_rate_hz();
         converter.synth.restart_noise(params.noise);
         Ok(Self {
             gate: settings.gate_db.map(|threshold| Gate::new(&geometry, threshold)),
+            rest_db: settings.rest_db,
             audio: AudioHistory::new(&geometry, settings.denoise_input),
             pitch: PitchHistory::new(&geometry),
             tracked_samples: converter.tracker.live_samples(geometry.chunk_hops),
-            to_stream_rate: (voice_rate_hz != settings.rate_hz)
-                .then(|| SincHann::new(voice_rate_hz as usize, settings.rate_hz as usize)),
+            to_stream_rate: to_stream_rate(&converter, settings.rate_hz),
             denoiser: settings.denoise_output.then(|| OutputDenoiser::new(&geometry)),
             join: Sola::new(&geometry),
             geometry,
@@ -87,10 +94,19 @@ impl<B: VoiceOps> Stream<B> {
     }
 
     /// Samples by which the output lags the input, apart from the time that computing takes: the chunk that must be
-    /// gathered first, and what the join keeps back.
+    /// gathered first, and what the join needs. The join's shift takes off up to [`Geometry::search_samples`].
     #[must_use]
     pub fn latency_samples(&self) -> usize {
-        self.geometry.chunk_samples() + self.audio.latency_samples() + self.join.latency_samples()
+        let delay = self.geometry.delay_hops() * self.geometry.hop_samples;
+        self.geometry.chunk_samples() + self.audio.latency_samples() + delay
+    }
+
+    /// Goes on with another converter, and returns the last; what that left is faded into the first chunk of this.
+    pub fn replace(&mut self, mut converter: Converter<B>, params: &ConversionParams) -> Converter<B> {
+        converter.synth.restart_noise(params.noise);
+        self.tracked_samples = converter.tracker.live_samples(self.geometry.chunk_hops);
+        self.to_stream_rate = to_stream_rate(&converter, self.geometry.rate_hz);
+        std::mem::replace(&mut self.converter, converter)
     }
 
     /// Forgets all audio.
@@ -111,17 +127,12 @@ impl<B: VoiceOps> Stream<B> {
     /// # Errors
     /// Lengths that are not the chunk's, or a speaker that the voice lacks.
     pub fn step(&mut self, chunk: &[f32], params: &ConversionParams, output: &mut [f32]) -> Result<ChunkReport> {
-        let expected = self.geometry.chunk_samples();
-        for (name, length) in [("chunk", chunk.len()), ("output", output.len())] {
-            if length != expected {
-                return Err(Error::argument(name, format!("{expected} samples"), length));
-            }
+        let mut times = self.take_in(chunk, output)?;
+        if self.rest_db.is_some_and(|rest_db| self.is_below(rest_db)) {
+            self.pitch.push_unvoiced();
+            self.join.rest(output);
+            return Ok(ChunkReport { times, rested: true, ..ChunkReport::default() });
         }
-        let mut times = StageTimes::default();
-        times.measure(Stage::Source, || match &mut self.gate {
-            Some(gate) => self.audio.push(&gate.step(chunk)),
-            None => self.audio.push(chunk),
-        });
         times.measure(Stage::Pitch, || self.track(params))?;
         let window = window(&self.geometry, &self.audio, &self.pitch);
         let mut voice = self.converter.render(&window, params, &mut times)?;
@@ -135,7 +146,42 @@ impl<B: VoiceOps> Stream<B> {
             self.take_envelope(&mut voice, params.rms_mix_rate);
             self.join.step(&voice, output)
         });
-        Ok(ChunkReport { times, shift_samples })
+        Ok(ChunkReport { times, shift_samples, rested: false, f0_hz: self.pitch.latest_hz() })
+    }
+
+    /// Takes one chunk in without converting it: the output falls silent. Later windows still hold the chunk.
+    ///
+    /// # Errors
+    /// Lengths that are not the chunk's.
+    pub fn skip(&mut self, chunk: &[f32], output: &mut [f32]) -> Result<ChunkReport> {
+        let times = self.take_in(chunk, output)?;
+        self.pitch.push_unvoiced();
+        self.join.rest(output);
+        Ok(ChunkReport { times, ..ChunkReport::default() })
+    }
+
+    /// Checks the lengths, and moves the window on.
+    fn take_in(&mut self, chunk: &[f32], output: &[f32]) -> Result<StageTimes> {
+        let expected = self.geometry.chunk_samples();
+        for (name, length) in [("chunk", chunk.len()), ("output", output.len())] {
+            if length != expected {
+                return Err(Error::argument(name, format!("{expected} samples"), length));
+            }
+        }
+        let mut times = StageTimes::default();
+        times.measure(Stage::Source, || match &mut self.gate {
+            Some(gate) => self.audio.push(&gate.step(chunk)),
+            None => self.audio.push(chunk),
+        });
+        Ok(times)
+    }
+
+    /// Whether each hop of what this chunk renders lies below a level.
+    fn is_below(&self, level_db: f32) -> bool {
+        let hop = self.geometry.hop_samples;
+        let rendered = &self.audio.at_stream_rate()[self.geometry.context_hops * hop..];
+        let most = 10.0_f32.powf(level_db / 10.0) * hop as f32;
+        rendered.chunks(hop).all(|hop| hop.iter().map(|value| value * value).sum::<f32>() < most)
     }
 
     /// Tracks the end of the window and appends what is settled of it.
@@ -162,6 +208,12 @@ impl<B: VoiceOps> Stream<B> {
             *value *= (wanted / present.max(FLOOR)).powf(1.0 - rate);
         }
     }
+}
+
+/// From the voice's rate to the stream's, if they differ.
+fn to_stream_rate<B: VoiceOps>(converter: &Converter<B>, rate_hz: u32) -> Option<SincHann> {
+    let voice_rate_hz = converter.sample_rate_hz();
+    (voice_rate_hz != rate_hz).then(|| SincHann::new(voice_rate_hz as usize, rate_hz as usize))
 }
 
 /// The whole history, of which the end is rendered.
