@@ -5,19 +5,18 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
+use super::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use super::jobs::{self, Job};
 use super::plot;
 use super::progress::Progress;
 use super::report::{Failure, FileReport, Report, rtf, stage_reports};
-use crate::checkpoint::pitch::PitchNetwork;
-use crate::checkpoint::store::ModelsDirectory;
-use crate::engine::{Engine, ModelFiles, TrackerFile};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::pitch_curve;
 use crate::io::read::read;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
 use crate::nn::Cpu;
-use crate::params::{ConversionParams, Lengths, NoiseChoice, PitchMethod, Unvoiced};
+use crate::params::{ConversionParams, Lengths, Unvoiced};
 use crate::path::offline::{Conversion, Request};
 use crate::path::window::WindowSizes;
 use crate::units::{Recording, SAMPLE_RATES_HZ};
@@ -31,17 +30,14 @@ pub struct ConvertArgs {
     /// Output file (.wav or .flac), or folder for a folder or several inputs
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// Voice: an RVC `.pth`, or the name of one in the models folder
-    #[arg(long, value_name = "VOICE")]
-    pub voice: PathBuf,
-    /// Retrieval index of the voice (FAISS `.index`)
-    #[arg(long, value_name = "INDEX")]
-    pub index: Option<PathBuf>,
     /// Overwrite outputs that exist (never an input)
     #[arg(long)]
     pub force: bool,
+    /// Loudness: 0 follows the input, 1 is the voice's own
+    #[arg(long, value_name = "X", default_value_t = 0.25)]
+    rms_mix_rate: f32,
     #[command(flatten)]
-    voice_settings: VoiceArgs,
+    voice: VoiceArgs,
     #[command(flatten)]
     pitch_settings: PitchArgs,
     #[command(flatten)]
@@ -51,60 +47,16 @@ pub struct ConvertArgs {
 }
 
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Voice")]
-struct VoiceArgs {
-    /// Pitch shift in semitones, -36 to 36
-    #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
-    pitch: f32,
-    /// Formant shift in semitones, -12 to 12: a larger or smaller speaker at the same pitch
-    #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
-    formant: f32,
-    /// Share of the index in the content, 0 to 1
-    #[arg(long, value_name = "X", default_value_t = 0.75)]
-    index_rate: f32,
-    /// Share of the index kept in unvoiced sounds, 0 to 0.5; 0.5 switches the protection off
-    #[arg(long, value_name = "X", default_value_t = 0.33)]
-    protect: f32,
-    /// Loudness: 0 follows the input, 1 is the voice's own
-    #[arg(long, value_name = "X", default_value_t = 0.25)]
-    rms_mix_rate: f32,
-    /// Speaker of a voice with several
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    speaker: usize,
-    /// Noise of the synthesizer: `seed:N` or `zero`
-    #[arg(long, value_name = "NOISE", default_value = "seed:0", value_parser = parse_noise)]
-    noise: NoiseChoice,
-}
-
-#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Pitch")]
 struct PitchArgs {
-    /// Pitch tracker; without this, rmvpe where its model is found, else swift
-    #[arg(long, value_name = "TRACKER")]
-    f0: Option<PitchMethod>,
-    /// Frames of the median filter on the pitch of crepe and yin, 0 to 7; below 3 it is off
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    filter_radius: usize,
+    #[command(flatten)]
+    tracker: TrackerArgs,
     /// Pitch of unvoiced sounds: left at zero, or drawn between the neighbours
     #[arg(long, value_name = "RULE", default_value = "zero", conflicts_with = "reference")]
     unvoiced: UnvoicedRule,
     /// Pitch to use instead of the tracker's: lines of `seconds,hertz`
     #[arg(long, value_name = "CSV")]
     f0_file: Option<PathBuf>,
-}
-
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Models")]
-struct ModelArgs {
-    /// Content encoder: `hubert_base.pt` or a Hugging Face folder
-    #[arg(long, value_name = "PATH")]
-    encoder: Option<PathBuf>,
-    /// Weights of the pitch tracker
-    #[arg(long, value_name = "PATH")]
-    pitch_model: Option<PathBuf>,
-    /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -146,12 +98,6 @@ enum Bits {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Device {
-    /// The processor
-    Cpu,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum UnvoicedRule {
     Zero,
     Interpolate,
@@ -165,14 +111,6 @@ enum Reference {
     Classic,
 }
 
-fn parse_noise(text: &str) -> std::result::Result<NoiseChoice, String> {
-    match text.strip_prefix("seed:") {
-        Some(seed) => seed.parse().map(NoiseChoice::Seeded).map_err(|_| "the seed must be a whole number".into()),
-        None if text == "zero" => Ok(NoiseChoice::Zero),
-        None => Err("expected `seed:N` or `zero`".into()),
-    }
-}
-
 /// A validated conversion: nothing of it needs to be checked again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvertPlan {
@@ -182,16 +120,8 @@ pub struct ConvertPlan {
     pub format: SampleFormat,
     /// How they are rounded.
     pub quantise: Quantise,
-    /// The voice: a file, or a name in the models folder.
-    pub voice: PathBuf,
-    /// Its index.
-    pub index: Option<PathBuf>,
-    /// The content encoder, if not from the models folder.
-    pub encoder: Option<PathBuf>,
-    /// The pitch tracker, if one was asked for.
-    pub pitch_method: Option<PitchMethod>,
-    /// Its weights, if not from the models folder.
-    pub pitch_model: Option<PathBuf>,
+    /// Voice, index, encoder and pitch tracker.
+    pub models: ModelChoice,
     /// A pitch curve that replaces the tracker's.
     pub f0_file: Option<PathBuf>,
     /// Rate of the outputs, if not the voice's.
@@ -212,18 +142,16 @@ impl ConvertPlan {
     /// for missing inputs.
     pub fn new(args: &ConvertArgs) -> Result<Self> {
         let params = conversion_params(args);
-        if !(-36.0..=36.0).contains(&params.transpose_semitones) {
-            return Err(Error::argument("--pitch", "-36 to 36 semitones", params.transpose_semitones));
-        }
+        args.voice.check()?;
         params.validate()?;
         let output = &args.output_settings;
         if let Some(rate) = output.output_rate.filter(|rate| !SAMPLE_RATES_HZ.contains(rate)) {
             let expected = format!("{} to {} Hz", SAMPLE_RATES_HZ.start(), SAMPLE_RATES_HZ.end());
             return Err(Error::argument("--output-rate", expected, rate));
         }
-        let files = [&args.index, &args.pitch_settings.f0_file, &args.model_settings.encoder];
-        for path in files.into_iter().chain([&args.model_settings.pitch_model]).flatten() {
-            std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+        let models = ModelChoice::new(&args.voice, &args.pitch_settings.tracker, &args.model_settings)?;
+        if let Some(curve) = &args.pitch_settings.f0_file {
+            std::fs::metadata(curve).map_err(|source| Error::io(curve, source))?;
         }
         if output.reference.is_some() && output.bits != Bits::Sixteen {
             return Err(Error::argument("--bits", "16 with --reference", "another depth"));
@@ -241,44 +169,12 @@ impl ConvertPlan {
             jobs,
             format,
             quantise,
-            voice: args.voice.clone(),
-            index: args.index.clone(),
-            encoder: args.model_settings.encoder.clone(),
-            pitch_method: args.pitch_settings.f0,
-            pitch_model: args.model_settings.pitch_model.clone(),
+            models,
             f0_file: args.pitch_settings.f0_file.clone(),
             output_rate_hz: output.output_rate,
             params,
             report: output.report.clone(),
             plot: output.plot.clone(),
-        })
-    }
-
-    /// The files of all models, found in the models folder where no path was given.
-    fn models(&self) -> Result<ModelFiles> {
-        let folder = ModelsDirectory::of_user()?;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let voice = folder.voice(&text(&self.voice))?;
-        let named = self.pitch_model.as_deref().map(text);
-        let network = |network, tiny| {
-            let path = folder.pitch(named.as_deref(), network, tiny)?;
-            Ok::<_, Error>(TrackerFile::Network(network, path))
-        };
-        let tracker = match self.pitch_method {
-            Some(PitchMethod::Rmvpe) => network(PitchNetwork::Rmvpe, false)?,
-            Some(PitchMethod::Fcpe) => network(PitchNetwork::Fcpe, false)?,
-            Some(PitchMethod::Crepe) => network(PitchNetwork::Crepe, false)?,
-            Some(PitchMethod::CrepeTiny) => network(PitchNetwork::Crepe, true)?,
-            Some(PitchMethod::Swift) => TrackerFile::SwiftF0,
-            Some(PitchMethod::Yin) => TrackerFile::Yin,
-            None if self.pitch_model.is_some() => network(PitchNetwork::Rmvpe, false)?,
-            None => network(PitchNetwork::Rmvpe, false).unwrap_or(TrackerFile::SwiftF0),
-        };
-        Ok(ModelFiles {
-            index: self.index.clone().or_else(|| folder.index_of(&voice)).filter(|_| self.params.index_rate > 0.0),
-            encoder: folder.encoder(self.encoder.as_deref().map(text).as_deref())?,
-            tracker,
-            voice,
         })
     }
 
@@ -307,23 +203,17 @@ fn check_plot(plot: &Path, files: usize) -> Result<()> {
 }
 
 fn conversion_params(args: &ConvertArgs) -> ConversionParams {
-    let (voice, pitch, output) = (&args.voice_settings, &args.pitch_settings, &args.output_settings);
+    let (pitch, output) = (&args.pitch_settings, &args.output_settings);
     let exact = output.reference.is_none() && !output.reference_lengths;
     let unvoiced = match (output.reference, pitch.unvoiced) {
         (Some(Reference::Head), _) | (None, UnvoicedRule::Interpolate) => Unvoiced::Interpolate,
         (Some(Reference::Classic), _) | (None, UnvoicedRule::Zero) => Unvoiced::Zero,
     };
     ConversionParams {
-        transpose_semitones: voice.pitch,
-        formant_semitones: voice.formant,
-        index_rate: voice.index_rate,
-        protect: voice.protect,
-        rms_mix_rate: voice.rms_mix_rate,
-        filter_radius: pitch.filter_radius,
-        speaker: voice.speaker,
-        noise: voice.noise,
+        rms_mix_rate: args.rms_mix_rate,
         unvoiced,
         lengths: if exact { Lengths::Exact } else { Lengths::Reference },
+        ..args.voice.params(&pitch.tracker)
     }
 }
 
@@ -343,7 +233,7 @@ fn sample_format(bits: Bits) -> SampleFormat {
 pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     let curve = plan.f0_file.as_deref().map(pitch_curve::read).transpose()?;
     let started = Instant::now();
-    let mut converter = Engine::<Cpu>::new(Default::default()).converter(&plan.models()?)?;
+    let mut converter = Engine::<Cpu>::new(Default::default()).converter(&plan.models.files()?)?;
     run(plan, progress, started.elapsed().as_secs_f64(), |recording, share_done| {
         let request = Request {
             recording,

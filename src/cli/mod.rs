@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::error::{Error, Result};
 
 pub mod bench;
+pub mod conversion;
 pub mod convert;
 pub mod inspect;
 pub mod jobs;

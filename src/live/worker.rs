@@ -124,25 +124,20 @@ impl WorkerTelemetry {
 
 /// Control's handle of a worker. Dropping it stops the thread after the chunk at hand.
 #[derive(Debug)]
-pub struct Worker<V> {
+pub struct Worker<C: ChunkConverter> {
     params: SnapshotTx<ConversionParams>,
     telemetry: SnapshotRx<WorkerTelemetry>,
-    voices: Sender<V>,
+    voices: Sender<C::Voice>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<C>>,
 }
 
-impl<V: Send + 'static> Worker<V> {
+impl<C: ChunkConverter> Worker<C> {
     /// Starts a worker at the ends of a link. It ends when the link's graph is gone.
     ///
     /// # Errors
     /// Parameters out of range, or a system that grants no thread.
-    pub fn start<C: ChunkConverter<Voice = V>>(
-        converter: C,
-        link: LinkEnd,
-        settings: WorkerSettings,
-        events: EventTx,
-    ) -> Result<Self> {
+    pub fn start(converter: C, link: LinkEnd, settings: WorkerSettings, events: EventTx) -> Result<Self> {
         settings.params.validate()?;
         let (params, params_rx) = snapshot(settings.params);
         let (telemetry_tx, telemetry) = snapshot(WorkerTelemetry::default());
@@ -180,13 +175,24 @@ impl<V: Send + 'static> Worker<V> {
     ///
     /// # Errors
     /// The voice, where the last one handed over has not been taken yet.
-    pub fn replace(&mut self, voice: V) -> std::result::Result<(), V> {
+    pub fn replace(&mut self, voice: C::Voice) -> std::result::Result<(), C::Voice> {
         self.voices.try_send(voice).map_err(crossbeam::channel::TrySendError::into_inner)
     }
 
     /// What the worker has done so far.
     pub fn telemetry(&mut self) -> WorkerTelemetry {
         self.telemetry.latest()
+    }
+
+    /// Stops the thread after the chunk at hand and gives its converter back; nothing if the thread died.
+    #[must_use]
+    pub fn stop(mut self) -> Option<C> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Option<C> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take()?.join().ok()
     }
 
     /// Whether the thread still runs.
@@ -196,13 +202,9 @@ impl<V: Send + 'static> Worker<V> {
     }
 }
 
-impl<V> Drop for Worker<V> {
+impl<C: ChunkConverter> Drop for Worker<C> {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It contains its panics: there is nothing to pass on.
-            drop(thread.join());
-        }
+        self.join();
     }
 }
 
@@ -222,7 +224,7 @@ struct Run<C: ChunkConverter> {
 }
 
 impl<C: ChunkConverter> Run<C> {
-    fn to_the_end(mut self) {
+    fn to_the_end(mut self) -> C {
         while !self.stop.load(Ordering::Relaxed) {
             let missing = self.chunk.len().saturating_sub(self.link.input.available());
             if missing == 0 {
@@ -233,6 +235,7 @@ impl<C: ChunkConverter> Run<C> {
                 self.wait_for(missing);
             }
         }
+        self.converter
     }
 
     /// Sleeps, since the real-time thread may not wake anyone; not for long, since without a clock audio comes fast.

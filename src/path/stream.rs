@@ -109,6 +109,12 @@ impl<B: VoiceOps> Stream<B> {
         std::mem::replace(&mut self.converter, converter)
     }
 
+    /// Ends the stream and gives the converter back.
+    #[must_use]
+    pub fn into_converter(self) -> Converter<B> {
+        self.converter
+    }
+
     /// Forgets all audio.
     pub fn reset(&mut self) {
         if let Some(gate) = &mut self.gate {

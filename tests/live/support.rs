@@ -11,10 +11,10 @@ use syrinx::rt::events::{EventRx, event_queue};
 pub const RATE_HZ: u32 = 48_000;
 
 /// Input, worker, output, and the samples that have gone through.
-pub struct Bench<V> {
+pub struct Bench<C: ChunkConverter> {
     pub _graph: GraphHandle,
     pub processor: Processor,
-    pub worker: Worker<V>,
+    pub worker: Worker<C>,
     pub events: EventRx,
     /// Samples by which the graph says that output lags input.
     pub latency: usize,
@@ -22,14 +22,9 @@ pub struct Bench<V> {
     pub played: Vec<f32>,
 }
 
-impl<V: Send + 'static> Bench<V> {
+impl<C: ChunkConverter> Bench<C> {
     /// `converter` behind a link that leaves it `lead` samples; `converter_latency` is what it says of itself.
-    pub fn new<C: ChunkConverter<Voice = V>>(
-        converter: C,
-        converter_latency: usize,
-        lead: usize,
-        params: ConversionParams,
-    ) -> Self {
+    pub fn new(converter: C, converter_latency: usize, lead: usize, params: ConversionParams) -> Self {
         let settings = GraphSettings::new(RATE_HZ, 4096, 1, 1);
         let (events_tx, events) = event_queue(64);
         let (mut graph, processor) = processor(&settings, events_tx.clone());

@@ -94,7 +94,7 @@ fn after_a_load_the_oldest_audio_is_left_out_and_the_delay_is_as_before() {
     let (converter, orders, _resets) = scripted(CHUNK);
     let mut bench = Bench::new(converter, 0, 3 * CHUNK, ConversionParams::default());
     let mut chunks = 0;
-    let mut feed = |bench: &mut Bench<f32>, count: usize, in_time: bool| {
+    let mut feed = |bench: &mut Bench<Scripted>, count: usize, in_time: bool| {
         for _ in 0..count {
             bench.block(&tone(chunks * CHUNK, CHUNK));
             chunks += 1;

@@ -1,0 +1,172 @@
+//! Arguments that choose the models of a conversion and how it sounds, shared by `convert` and `live`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::checkpoint::pitch::PitchNetwork;
+use crate::checkpoint::store::ModelsDirectory;
+use crate::engine::{ModelFiles, TrackerFile};
+use crate::error::{Error, Result};
+use crate::params::{ConversionParams, NoiseChoice, PitchMethod};
+
+/// The voice, and how it speaks.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Voice")]
+pub struct VoiceArgs {
+    /// Voice: an RVC `.pth`, or the name of one in the models folder
+    #[arg(long, value_name = "VOICE")]
+    voice: PathBuf,
+    /// Retrieval index of the voice (FAISS `.index`)
+    #[arg(long, value_name = "INDEX")]
+    index: Option<PathBuf>,
+    /// Pitch shift in semitones, -36 to 36
+    #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
+    pitch: f32,
+    /// Formant shift in semitones, -12 to 12: a larger or smaller speaker at the same pitch
+    #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
+    formant: f32,
+    /// Share of the index in the content, 0 to 1
+    #[arg(long, value_name = "X", default_value_t = 0.75)]
+    index_rate: f32,
+    /// Share of the index kept in unvoiced sounds, 0 to 0.5; 0.5 switches the protection off
+    #[arg(long, value_name = "X", default_value_t = 0.33)]
+    protect: f32,
+    /// Speaker of a voice with several
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    speaker: usize,
+    /// Noise of the synthesizer: `seed:N` or `zero`
+    #[arg(long, value_name = "NOISE", default_value = "seed:0", value_parser = parse_noise)]
+    noise: NoiseChoice,
+}
+
+/// What reads the pitch.
+#[derive(Args, Clone, Debug)]
+pub struct TrackerArgs {
+    /// Pitch tracker; without this, rmvpe where its model is found, else swift
+    #[arg(long, value_name = "TRACKER")]
+    f0: Option<PitchMethod>,
+    /// Frames of the median filter on the pitch of crepe and yin, 0 to 7; below 3 it is off
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    filter_radius: usize,
+}
+
+/// Where the other models are, and where they run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Models")]
+pub struct ModelArgs {
+    /// Content encoder: `hubert_base.pt` or a Hugging Face folder
+    #[arg(long, value_name = "PATH")]
+    encoder: Option<PathBuf>,
+    /// Weights of the pitch tracker
+    #[arg(long, value_name = "PATH")]
+    pitch_model: Option<PathBuf>,
+    /// Where the networks run
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Device {
+    /// The processor
+    Cpu,
+}
+
+fn parse_noise(text: &str) -> std::result::Result<NoiseChoice, String> {
+    match text.strip_prefix("seed:") {
+        Some(seed) => seed.parse().map(NoiseChoice::Seeded).map_err(|_| "the seed must be a whole number".into()),
+        None if text == "zero" => Ok(NoiseChoice::Zero),
+        None => Err("expected `seed:N` or `zero`".into()),
+    }
+}
+
+impl VoiceArgs {
+    /// Checks what is narrower here than in the library.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the argument.
+    pub fn check(&self) -> Result<()> {
+        if (-36.0..=36.0).contains(&self.pitch) {
+            return Ok(());
+        }
+        Err(Error::argument("--pitch", "-36 to 36 semitones", self.pitch))
+    }
+
+    /// How to convert; what is not asked for here stands at its default.
+    #[must_use]
+    pub fn params(&self, tracker: &TrackerArgs) -> ConversionParams {
+        ConversionParams {
+            transpose_semitones: self.pitch,
+            formant_semitones: self.formant,
+            index_rate: self.index_rate,
+            protect: self.protect,
+            filter_radius: tracker.filter_radius,
+            speaker: self.speaker,
+            noise: self.noise,
+            ..ConversionParams::default()
+        }
+    }
+}
+
+/// Models as they were asked for: paths are there, names are not looked up yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelChoice {
+    voice: PathBuf,
+    index: Option<PathBuf>,
+    /// Whether an index is of use.
+    retrieves: bool,
+    encoder: Option<PathBuf>,
+    pitch_method: Option<PitchMethod>,
+    pitch_model: Option<PathBuf>,
+}
+
+impl ModelChoice {
+    /// Checks that the files named by path are there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for one that is not.
+    pub fn new(voice: &VoiceArgs, tracker: &TrackerArgs, models: &ModelArgs) -> Result<Self> {
+        for path in [&voice.index, &models.encoder, &models.pitch_model].into_iter().flatten() {
+            std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+        }
+        Ok(Self {
+            voice: voice.voice.clone(),
+            index: voice.index.clone(),
+            retrieves: voice.index_rate > 0.0,
+            encoder: models.encoder.clone(),
+            pitch_method: tracker.f0,
+            pitch_model: models.pitch_model.clone(),
+        })
+    }
+
+    /// The files of all models, found in the models folder where no path was given.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a model that is nowhere.
+    pub fn files(&self) -> Result<ModelFiles> {
+        let folder = ModelsDirectory::of_user()?;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let voice = folder.voice(&text(&self.voice))?;
+        let named = self.pitch_model.as_deref().map(text);
+        let network = |network, tiny| {
+            let path = folder.pitch(named.as_deref(), network, tiny)?;
+            Ok::<_, Error>(TrackerFile::Network(network, path))
+        };
+        let tracker = match self.pitch_method {
+            Some(PitchMethod::Rmvpe) => network(PitchNetwork::Rmvpe, false)?,
+            Some(PitchMethod::Fcpe) => network(PitchNetwork::Fcpe, false)?,
+            Some(PitchMethod::Crepe) => network(PitchNetwork::Crepe, false)?,
+            Some(PitchMethod::CrepeTiny) => network(PitchNetwork::Crepe, true)?,
+            Some(PitchMethod::Swift) => TrackerFile::SwiftF0,
+            Some(PitchMethod::Yin) => TrackerFile::Yin,
+            None if self.pitch_model.is_some() => network(PitchNetwork::Rmvpe, false)?,
+            None => network(PitchNetwork::Rmvpe, false).unwrap_or(TrackerFile::SwiftF0),
+        };
+        Ok(ModelFiles {
+            index: self.index.clone().or_else(|| folder.index_of(&voice)).filter(|_| self.retrieves),
+            encoder: folder.encoder(self.encoder.as_deref().map(text).as_deref())?,
+            tracker,
+            voice,
+        })
+    }
+}
