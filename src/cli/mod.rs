@@ -13,6 +13,8 @@ pub mod conversion;
 pub mod convert;
 pub mod inspect;
 pub mod jobs;
+pub mod live;
+pub mod live_lines;
 pub mod machine;
 pub mod models;
 pub mod plot;
@@ -46,6 +48,8 @@ struct Cli {
 enum Command {
     /// Convert recordings to another voice
     Convert(Box<convert::ConvertArgs>),
+    /// Convert live audio
+    Live(Box<live::LiveArgs>),
     /// Measure how fast this machine converts
     Bench(bench::BenchArgs),
     /// Tell what a model file is
@@ -82,6 +86,7 @@ fn run(cli: &Cli) -> Result<()> {
             let plan = convert::ConvertPlan::new(args)?;
             convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
         }
+        Command::Live(args) => live::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Models(args) => models::run(args),

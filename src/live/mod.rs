@@ -5,6 +5,8 @@
 //!                                    control: parameters, other voices ^      | telemetry
 //! ```
 
+pub mod session;
 pub mod worker;
 
+pub use session::{Latency, LiveTelemetry, Session, SessionEvent, SessionReport, SessionSettings};
 pub use worker::{ChunkConverter, Worker, WorkerSettings, WorkerTelemetry};

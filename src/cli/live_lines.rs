@@ -1,0 +1,176 @@
+//! Lines that `syrinx live` writes: for people on standard error, as JSON on standard output.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::io::live::{DeviceEvent, DeviceState};
+use crate::live::{Session, SessionEvent};
+use crate::nn::Cpu;
+use crate::rt::events::Event;
+use crate::telemetry::{Percentiles, Stage};
+
+/// Telemetry of one moment, in the units that people use.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    running_s: f64,
+    device_state: &'static str,
+    xruns: u64,
+    device_losses: u64,
+    callbacks: u64,
+    longest_callback_ms: f64,
+    starved: u64,
+    starved_ms: f64,
+    chunks: u64,
+    rested: u64,
+    shed: u64,
+    overruns: u64,
+    failed: u64,
+    rtf: f32,
+    rtf_p50: f32,
+    rtf_p99: f32,
+    rtf_max: f32,
+    chunk_ms: Times,
+    queue_age_ms: Times,
+    stages_ms: Vec<StageTimesMs>,
+    f0_hz: f32,
+    input_peak_db: f32,
+    output_peak_db: f32,
+    delay_ms: f64,
+    recorded_frames: u64,
+    recorder_lost_frames: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Times {
+    p50: f32,
+    p95: f32,
+    p99: f32,
+    max: f32,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct StageTimesMs {
+    name: &'static str,
+    #[serde(flatten)]
+    times: Times,
+}
+
+impl From<Percentiles> for Times {
+    fn from(Percentiles { p50, p95, p99, max }: Percentiles) -> Self {
+        Self { p50, p95, p99, max }
+    }
+}
+
+impl Sample {
+    /// What `session` counts now.
+    pub fn of(session: &mut Session<Cpu>) -> Self {
+        let latency = session.latency();
+        let rate_hz = f64::from(session.device().format().rate_hz);
+        let telemetry = session.telemetry();
+        let worker = telemetry.worker;
+        let ms = |samples: u64| samples as f64 / rate_hz * 1e3;
+        Self {
+            running_s: telemetry.running.as_secs_f64(),
+            device_state: match telemetry.device.state {
+                DeviceState::Silent => "silent",
+                DeviceState::Running => "running",
+                DeviceState::Lost => "lost",
+                DeviceState::Ended => "ended",
+            },
+            xruns: telemetry.device.xruns,
+            device_losses: telemetry.device.losses,
+            callbacks: telemetry.device.callbacks,
+            longest_callback_ms: telemetry.graph.longest.as_secs_f64() * 1e3,
+            starved: telemetry.link.starvation.times,
+            starved_ms: ms(telemetry.link.starvation.samples),
+            chunks: worker.chunks,
+            rested: worker.rested,
+            shed: worker.shed,
+            overruns: worker.overruns,
+            failed: worker.failed,
+            rtf: worker.rtf,
+            rtf_p50: worker.rtf_of(worker.total_ms.p50),
+            rtf_p99: worker.rtf_of(worker.total_ms.p99),
+            rtf_max: worker.rtf_of(worker.total_ms.max),
+            chunk_ms: worker.total_ms.into(),
+            queue_age_ms: worker.queue_age_ms.into(),
+            stages_ms: Stage::ALL
+                .into_iter()
+                .zip(worker.stage_ms)
+                .map(|(stage, times)| StageTimesMs { name: stage.name(), times: times.into() })
+                .collect(),
+            f0_hz: worker.f0_hz,
+            input_peak_db: decibels(telemetry.input.peak),
+            output_peak_db: decibels(telemetry.output.peak),
+            delay_ms: ms(latency.total() as u64),
+            recorded_frames: telemetry.recorded.0,
+            recorder_lost_frames: telemetry.recorded.1,
+        }
+    }
+}
+
+/// The level of an amplitude in dB of full scale, at least -120.
+fn decibels(amplitude: f32) -> f32 {
+    20.0 * amplitude.max(1e-6).log10()
+}
+
+/// Says what was set up, and the delay it has.
+///
+/// # Errors
+/// Standard output refuses.
+pub fn tell_start(session: &Session<Cpu>, as_json: bool) -> Result<()> {
+    let (format, latency) = (session.device().format(), session.latency());
+    let ms = |samples: usize| samples as f64 / f64::from(format.rate_hz) * 1e3;
+    if as_json {
+        return Ok(());
+    }
+    super::print(&format!(
+        "live at {} Hz, blocks of {}: delay {:.1} ms (algorithmic {:.1}, processing {:.1}, device {:.1})",
+        format.rate_hz,
+        format.block_frames,
+        ms(latency.total()),
+        ms(latency.algorithmic),
+        ms(latency.processing),
+        ms(latency.device)
+    ))
+}
+
+/// Writes one moment.
+///
+/// # Errors
+/// Standard output refuses.
+pub fn tell(sample: &Sample, as_json: bool) -> Result<()> {
+    if as_json {
+        let line = serde_json::to_string(sample).map_err(|error| Error::io("standard output", error.into()))?;
+        return super::print(&line);
+    }
+    let f0 = if sample.f0_hz > 0.0 { format!("{:4.0} Hz", sample.f0_hz) } else { "   -   ".into() };
+    super::print(&format!(
+        "{:7.1} s  in {:6.1} dB  out {:6.1} dB  pitch {f0}  RTF {:.2} (p99 {:.2})  xruns {}  starved {}  shed {}",
+        sample.running_s,
+        sample.input_peak_db,
+        sample.output_peak_db,
+        sample.rtf_p50,
+        sample.rtf_p99,
+        sample.xruns,
+        sample.starved,
+        sample.shed
+    ))
+}
+
+/// Says what happened, where a person should know.
+pub fn tell_event(event: &SessionEvent) {
+    match event {
+        SessionEvent::Device(DeviceEvent::Lost { reason }) => tracing::warn!("the device is lost: {reason}"),
+        SessionEvent::Device(DeviceEvent::Returned { after, .. }) => {
+            tracing::warn!("the device is back after {:.1} s", after.as_secs_f64());
+        }
+        SessionEvent::Device(DeviceEvent::Failed { reason }) => tracing::error!("{reason}"),
+        SessionEvent::Live(Event::Starved) => tracing::info!("the voice was not ready in time"),
+        SessionEvent::Live(Event::ConverterPanicked) => {
+            tracing::error!("converting a chunk failed inside; it was silent and the converter starts anew");
+        }
+        SessionEvent::Live(Event::RecorderFailed) => tracing::error!("the recording cannot be written any more"),
+        other => tracing::info!("{other:?}"),
+    }
+}
