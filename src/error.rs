@@ -63,6 +63,16 @@ pub enum Error {
         /// The value given.
         found: String,
     },
+    /// An audio device or its server cannot be had.
+    #[error("{device}: {problem}; {hint}")]
+    Device {
+        /// The device or server, as the user knows it.
+        device: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A model or other named thing was found nowhere.
     #[error("{what} not found; {hint}")]
     NotFound {
@@ -104,13 +114,20 @@ impl Error {
         Self::Argument { name: name.to_string(), expected: expected.to_string(), found: found.to_string() }
     }
 
-    /// The process exit code of this error, after BSD `sysexits`: 64 usage, 65 data, 66 no input, 74 input/output.
+    /// An [`Error::Device`].
+    pub fn device(device: impl fmt::Display, problem: impl fmt::Display, hint: impl fmt::Display) -> Self {
+        Self::Device { device: device.to_string(), problem: problem.to_string(), hint: hint.to_string() }
+    }
+
+    /// The process exit code of this error, after BSD `sysexits`: 64 usage, 65 data, 66 no input, 69 no device,
+    /// 74 input/output.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Argument { .. } => 64,
             Self::Format { .. } | Self::Tensor { .. } | Self::Limit { .. } => 65,
             Self::NotFound { .. } => 66,
+            Self::Device { .. } => 69,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => 66,
             Self::Io { .. } => 74,
         }

@@ -189,6 +189,12 @@ impl Processor {
         self.rate_hz
     }
 
+    /// Latency of the graph that is heard, in samples.
+    #[must_use]
+    pub fn latency_samples(&self) -> usize {
+        self.counts.latency_samples
+    }
+
     fn run(&mut self, captured: &[&[f32]], played: &mut [&mut [f32]]) {
         let frames = played.iter().map(|channel| channel.len()).min();
         let frames = frames.or_else(|| captured.iter().map(|channel| channel.len()).min()).unwrap_or_default();

@@ -1,0 +1,146 @@
+//! A recording played through the live engine, as if it were a device.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Backend;
+use super::clock::Clock;
+use super::device::{DeviceEvent, DeviceFormat, DeviceState};
+use super::open::{OpenDevice, RunningDevice};
+use super::priority::ask_for_real_time;
+use super::seat::{Callback, Seat};
+use crate::error::{Error, Result};
+use crate::io::read::read;
+use crate::io::write::{Encoding, write};
+use crate::units::Recording;
+
+/// How fast a recording is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As a device would play it.
+    Clock,
+    /// As fast as the graph goes; nodes that depend on another thread wait for it.
+    AsFastAsPossible,
+}
+
+/// A recording as a device of one channel each way.
+///
+/// The file it writes is as long as the one it reads and in step with it: the latency of the graph is cut off in front,
+/// and at the end silence is played until the last sample is out. If it is stopped early, the file holds what was read
+/// until then, and as much.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileDevice {
+    /// The recording to be read.
+    pub input: PathBuf,
+    /// Where what is played goes; written when it is whole.
+    pub output: PathBuf,
+    /// How it is written.
+    pub encoding: Encoding,
+    /// Frames of each callback, at least 1.
+    pub block_frames: usize,
+    /// How fast it is played.
+    pub pace: Pace,
+}
+
+impl Backend for FileDevice {
+    fn open(&mut self) -> Result<OpenDevice> {
+        if self.block_frames == 0 {
+            return Err(Error::argument("block", "at least 1 frame", 0));
+        }
+        let recording = read(&self.input)?.recording;
+        let format = DeviceFormat {
+            rate_hz: recording.sample_rate_hz,
+            block_frames: self.block_frames,
+            max_block_frames: self.block_frames,
+            inputs: 1,
+            outputs: 1,
+            input_latency_samples: 0,
+            output_latency_samples: 0,
+        };
+        let seat = Seat::new();
+        seat.admit(1, &format);
+        seat.set_freewheel(self.pace == Pace::AsFastAsPossible);
+        let (running, device) = (seat.clone(), self.clone());
+        Ok(OpenDevice::new(format, seat, move |processor| {
+            running.put(Box::new(processor));
+            running.set_state(DeviceState::Running);
+            let player = Player::new(device, recording, running.clone());
+            RunningDevice::run(running, format, move || player.run())
+        }))
+    }
+}
+
+struct Player {
+    device: FileDevice,
+    recording: Recording,
+    seat: Arc<Seat>,
+    callback: Callback,
+    clock: Clock,
+    played: Vec<f32>,
+}
+
+impl Player {
+    fn new(device: FileDevice, recording: Recording, seat: Arc<Seat>) -> Self {
+        let callback = seat.callback(1);
+        let played = Vec::with_capacity(recording.samples.len() + device.block_frames);
+        Self { clock: Clock::start(recording.sample_rate_hz), device, recording, seat, callback, played }
+    }
+
+    /// Plays all, then writes what came out.
+    fn run(mut self) -> Option<Error> {
+        if self.device.pace == Pace::Clock {
+            self.seat.set_priority(ask_for_real_time());
+        }
+        self.clock = Clock::start(self.recording.sample_rate_hz);
+        let samples = std::mem::take(&mut self.recording.samples);
+        let mut latency = None;
+        let mut heard = 0;
+        for block in samples.chunks(self.device.block_frames) {
+            if self.seat.is_stopping() {
+                break;
+            }
+            self.play(block);
+            heard += block.len();
+            // A graph that takes over later keeps its own pace; the file's start is given by the first.
+            latency.get_or_insert_with(|| self.seat.graph_latency());
+        }
+        let latency = latency.unwrap_or_default();
+        self.drain(heard + latency);
+        let samples = self.played[latency..latency + heard].to_vec();
+        let recording = Recording { samples, sample_rate_hz: self.recording.sample_rate_hz };
+        let problem = write(&self.device.output, &recording, self.device.encoding).err();
+        if let Some(error) = &problem {
+            self.seat.send(DeviceEvent::Failed { reason: error.to_string() });
+        }
+        self.seat.send(DeviceEvent::Ended);
+        self.seat.set_state(DeviceState::Ended);
+        problem
+    }
+
+    /// Plays silence until `frames` are out in all.
+    fn drain(&mut self, frames: usize) {
+        let silence = vec![0.0; self.device.block_frames];
+        while self.played.len() < frames {
+            let left = (frames - self.played.len()).min(silence.len());
+            self.play(&silence[..left]);
+        }
+    }
+
+    fn play(&mut self, block: &[f32]) {
+        let start = self.played.len();
+        self.played.resize(start + block.len(), 0.0);
+        self.callback.run(&[block], &mut [&mut self.played[start..]]);
+        if self.device.pace == Pace::AsFastAsPossible {
+            return;
+        }
+        self.clock.take(block.len());
+        match self.clock.ahead() {
+            Some(ahead) => std::thread::sleep(ahead),
+            // A device would have run dry.
+            None => {
+                self.seat.count_xrun();
+                self.clock = Clock::start(self.recording.sample_rate_hz);
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Devices that are open, silent or running.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::device::{DeviceEvent, DeviceFormat, DeviceState, DeviceTelemetry};
+use super::seat::Seat;
+use crate::error::Error;
+use crate::graph::Processor;
+
+/// Time that a device may take to stop; it is left behind after.
+const STOPPING: Duration = Duration::from_secs(4);
+/// Time that a callback may still be running.
+const LAST_CALLBACK: Duration = Duration::from_secs(1);
+
+/// What makes an open device run.
+type Start = Box<dyn FnOnce(Processor) -> RunningDevice + Send>;
+
+/// A device that is open and plays silence. Dropping it closes it.
+pub struct OpenDevice {
+    format: DeviceFormat,
+    seat: Arc<Seat>,
+    start: Start,
+}
+
+impl OpenDevice {
+    pub(super) fn new(
+        format: DeviceFormat,
+        seat: Arc<Seat>,
+        start: impl FnOnce(Processor) -> RunningDevice + Send + 'static,
+    ) -> Self {
+        Self { format, seat, start: Box::new(start) }
+    }
+
+    /// What it is like; graphs are built for this.
+    #[must_use]
+    pub fn format(&self) -> &DeviceFormat {
+        &self.format
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn telemetry(&self) -> DeviceTelemetry {
+        self.seat.telemetry()
+    }
+
+    /// Has `processor`, made for this device's rate, answer its callbacks from now on.
+    #[must_use]
+    pub fn start(self, processor: Processor) -> RunningDevice {
+        (self.start)(processor)
+    }
+}
+
+/// A device whose callbacks run a processor. Dropping it stops it.
+pub struct RunningDevice {
+    seat: Arc<Seat>,
+    format: DeviceFormat,
+    thread: Option<JoinHandle<Option<Error>>>,
+}
+
+/// What a device gives back.
+pub struct Stopped {
+    /// The processor; nothing if a callback that hangs has not given it back.
+    pub processor: Option<Processor>,
+    /// What the device did in all.
+    pub telemetry: DeviceTelemetry,
+    /// What went wrong while it ran or stopped.
+    pub problem: Option<Error>,
+}
+
+impl RunningDevice {
+    /// A device looked after by `work` on a thread of its own, which ends when the seat says stop.
+    pub(super) fn run(
+        seat: Arc<Seat>,
+        format: DeviceFormat,
+        work: impl FnOnce() -> Option<Error> + Send + 'static,
+    ) -> Self {
+        let thread = std::thread::Builder::new().name("syrinx device".into()).spawn(work);
+        let thread = thread.inspect_err(|error| seat.send(DeviceEvent::Failed { reason: error.to_string() })).ok();
+        Self { seat, format, thread }
+    }
+
+    /// A device that needs no looking after.
+    pub(super) fn unattended(seat: Arc<Seat>, format: DeviceFormat) -> Self {
+        Self { seat, format, thread: None }
+    }
+
+    /// What it was like when it was opened.
+    #[must_use]
+    pub fn format(&self) -> &DeviceFormat {
+        &self.format
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn telemetry(&self) -> DeviceTelemetry {
+        self.seat.telemetry()
+    }
+
+    /// The oldest event that was not read; the last 256 are kept.
+    #[must_use]
+    pub fn next_event(&self) -> Option<DeviceEvent> {
+        self.seat.next_event()
+    }
+
+    /// Waits until the device is in `state`, for at most `limit`; says whether it is.
+    #[must_use]
+    pub fn wait_for(&self, state: DeviceState, limit: Duration) -> bool {
+        let start = Instant::now();
+        while self.seat.state() != state && start.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.seat.state() == state
+    }
+
+    /// Closes the device and gives everything back, within a few seconds even if its server hangs.
+    #[must_use]
+    pub fn stop(mut self) -> Stopped {
+        let problem = self.close();
+        let processor = self.seat.take(LAST_CALLBACK).map(|processor| *processor);
+        Stopped { processor, telemetry: self.seat.telemetry(), problem }
+    }
+
+    fn close(&mut self) -> Option<Error> {
+        self.seat.ask_to_stop();
+        let problem = self.thread.take().and_then(|thread| {
+            thread.thread().unpark();
+            let start = Instant::now();
+            while !thread.is_finished() {
+                if start.elapsed() > STOPPING {
+                    return Some(Error::device("the device", "does not stop", "it was left behind"));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let panicked = |_| Some(Error::device("the device", "its thread panicked", "this is a fault of Syrinx"));
+            thread.join().unwrap_or_else(panicked)
+        });
+        self.seat.dismiss();
+        problem
+    }
+}
+
+impl Drop for RunningDevice {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

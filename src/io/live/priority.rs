@@ -1,0 +1,69 @@
+//! Real-time priority: asked for, and its refusal explained.
+
+use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy};
+
+/// The priority asked for: below audio servers, above everything else.
+const PRIORITY: u8 = 60;
+
+/// Whether a thread runs with real-time priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Priority {
+    /// No one has said.
+    #[default]
+    Unknown,
+    /// It does.
+    RealTime,
+    /// It was refused.
+    Refused,
+}
+
+impl Priority {
+    /// What a refusal means and how to mend it, in one line; nothing unless it was refused.
+    #[must_use]
+    pub fn explanation(self) -> Option<String> {
+        (self == Self::Refused)
+            .then(|| format!("real-time priority refused: other programs may interrupt the audio; {REMEDY}"))
+    }
+
+    pub(super) fn from_code(code: u8) -> Self {
+        [Self::Unknown, Self::RealTime, Self::Refused]
+            .into_iter()
+            .find(|known| *known as u8 == code)
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(target_os = "linux")]
+const REMEDY: &str = "put `@audio - rtprio 70` into /etc/security/limits.d/audio.conf, join the group `audio` and log in \
+                      again (`ulimit -r` then says 70)";
+#[cfg(not(target_os = "linux"))]
+const REMEDY: &str = "close other programs, or choose a larger block";
+
+/// Asks for real-time priority for the calling thread.
+#[must_use]
+pub fn ask_for_real_time() -> Priority {
+    let Ok(value) = ThreadPriorityValue::try_from(PRIORITY) else { return Priority::Refused };
+    #[cfg(unix)]
+    let asked = thread_priority::set_thread_priority_and_policy(
+        thread_priority::thread_native_id(),
+        ThreadPriority::Crossplatform(value),
+        ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo),
+    );
+    #[cfg(not(unix))]
+    let asked = thread_priority::set_current_thread_priority(ThreadPriority::Max);
+    if asked.is_ok() { Priority::RealTime } else { Priority::Refused }
+}
+
+/// Whether the calling thread runs with real-time priority already.
+#[must_use]
+pub fn of_this_thread() -> Priority {
+    #[cfg(unix)]
+    match thread_priority::thread_schedule_policy() {
+        Ok(ThreadSchedulePolicy::Realtime(_)) => Priority::RealTime,
+        Ok(_) => Priority::Refused,
+        Err(_) => Priority::Unknown,
+    }
+    #[cfg(not(unix))]
+    Priority::Unknown
+}

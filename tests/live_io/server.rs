@@ -1,0 +1,78 @@
+//! Audio servers of a test's own, and processes that can be killed with whatever hangs in them.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs `body` in a process of its own, with these variables in its environment, for at most two minutes.
+///
+/// Audio libraries choose their server by environment, and keep threads and locks of a server that hangs.
+/// `name` is the test's full name.
+pub fn apart(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
+    const MARK: &str = "SYRINX_TEST_APART";
+    if std::env::var_os(MARK).is_some() {
+        return body();
+    }
+    let program = std::env::current_exe().expect("this program");
+    let mut test = Command::new(program);
+    test.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, "1");
+    let mut process = test.envs(environment.iter().copied()).spawn().expect("a process");
+    let start = Instant::now();
+    let status = loop {
+        match process.try_wait().expect("a process of ours") {
+            Some(status) => break status,
+            None if start.elapsed() > Duration::from_secs(120) => {
+                process.kill().expect("a process of ours");
+                panic!("{name} hung");
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    assert!(status.success(), "{name}: {status}");
+}
+
+/// A server that dies with the test that started it.
+pub struct Server {
+    process: Child,
+}
+
+impl Server {
+    /// Starts a program.
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut server = Command::new("setpriv");
+        server.args(["--pdeathsig", "KILL", program]).args(arguments);
+        let process = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self { process: process.unwrap_or_else(|error| panic!("{program}: {error}")) }
+    }
+
+    /// Kills it, without a word of warning.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Sends it a signal, by name.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Waits until `condition` holds, and fails after `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
