@@ -335,6 +335,7 @@ fn create_parent(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::NoiseChoice;
     use crate::telemetry::{Stage, StageTimes};
     use clap::Parser;
 

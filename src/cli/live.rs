@@ -12,7 +12,7 @@ use super::live_lines::{self, Sample};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
-use crate::io::live::{Backend, DeviceState};
+use crate::io::live::{Backend, DeviceState, FileDevice, Pace};
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat};
 use crate::live::{Session, SessionReport, SessionSettings};
 use crate::nn::Cpu;
@@ -62,7 +62,7 @@ struct DeviceArgs {
     /// Channel to convert, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     channel: u16,
-    /// Frames of a device block
+    /// Frames of a block, with `--host file`
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     block: u32,
     /// With `--host file`: as fast as it goes, not as fast as it plays
@@ -74,6 +74,9 @@ struct DeviceArgs {
 enum Host {
     /// A recording, played as if it were spoken now
     File,
+    /// Ports of a JACK server; `--in` and `--out` are patterns of ports to connect to
+    #[cfg(feature = "jack")]
+    Jack,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -169,30 +172,40 @@ impl LiveArgs {
     }
 
     fn backend(&self) -> Result<Box<dyn Backend>> {
-        let device = &self.device;
-        match device.host {
-            Host::File => {
-                let path = |name: &str, value: &Option<String>| {
-                    value
-                        .as_ref()
-                        .map(PathBuf::from)
-                        .ok_or_else(|| Error::argument(name, "a file, with --host file", "none"))
-                };
-                let output = path("--out", &device.output)?;
-                let container = Container::of(&output)
-                    .ok_or_else(|| Error::argument("--out", "a name that ends in .wav or .flac", output.display()))?;
-                Ok(Box::new(crate::io::live::FileDevice {
-                    input: path("--in", &device.input)?,
-                    encoding: Encoding::new(container, SampleFormat::Int(16), Quantise::Round)?,
-                    output,
-                    block_frames: device.block as usize,
-                    pace: if device.fast {
-                        crate::io::live::Pace::AsFastAsPossible
-                    } else {
-                        crate::io::live::Pace::Clock
-                    },
-                }))
-            }
+        match self.device.host {
+            Host::File => Ok(Box::new(self.device.file()?)),
+            #[cfg(feature = "jack")]
+            Host::Jack => Ok(Box::new(self.device.jack())),
+        }
+    }
+}
+
+impl DeviceArgs {
+    fn file(&self) -> Result<FileDevice> {
+        let path = |name: &str, value: &Option<String>| {
+            let path = value.as_ref().map(PathBuf::from);
+            path.ok_or_else(|| Error::argument(name, "a file, with --host file", "none"))
+        };
+        let (input, output) = (path("--in", &self.input)?, path("--out", &self.output)?);
+        let container = Container::of(&output)
+            .ok_or_else(|| Error::argument("--out", "a name that ends in .wav or .flac", output.display()))?;
+        Ok(FileDevice {
+            input,
+            output,
+            encoding: Encoding::new(container, SampleFormat::Int(16), Quantise::Round)?,
+            block_frames: self.block as usize,
+            pace: if self.fast { Pace::AsFastAsPossible } else { Pace::Clock },
+        })
+    }
+
+    #[cfg(feature = "jack")]
+    fn jack(&self) -> crate::io::live::Jack {
+        crate::io::live::Jack {
+            client: "syrinx".into(),
+            inputs: (1..=self.channel).map(|channel| format!("in_{channel}")).collect(),
+            outputs: vec!["out_left".into(), "out_right".into()],
+            capture: self.input.clone().into_iter().collect(),
+            play: self.output.clone().into_iter().collect(),
         }
     }
 }

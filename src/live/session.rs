@@ -160,6 +160,10 @@ where
         settings.live.validate()?;
         let device = backend.open()?;
         let format = *device.format();
+        if settings.input >= format.inputs {
+            let expected = format!("1 to {}, as the device has", format.inputs);
+            return Err(Error::argument("input channel", expected, settings.input + 1));
+        }
         let (events_tx, events) = event_queue(1024);
 
         let mut stream = Stream::new(converter, stream_settings(format.rate_hz, settings), &settings.params)?;

@@ -156,7 +156,7 @@ impl<C: ChunkConverter> Worker<C> {
             events,
             stop: stop.clone(),
         };
-        let thread = std::thread::Builder::new().name("converter".into()).spawn(|| run.to_the_end());
+        let thread = std::thread::Builder::new().name("converter".into()).spawn(|| run.until_stopped());
         let thread = thread.map_err(|error| Error::io("the converter's thread", error))?;
         Ok(Self { params, telemetry, voices, stop, thread: Some(thread) })
     }
@@ -224,7 +224,7 @@ struct Run<C: ChunkConverter> {
 }
 
 impl<C: ChunkConverter> Run<C> {
-    fn to_the_end(mut self) -> C {
+    fn until_stopped(mut self) -> C {
         while !self.stop.load(Ordering::Relaxed) {
             let missing = self.chunk.len().saturating_sub(self.link.input.available());
             if missing == 0 {

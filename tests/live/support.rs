@@ -12,7 +12,7 @@ pub const RATE_HZ: u32 = 48_000;
 
 /// Input, worker, output, and the samples that have gone through.
 pub struct Bench<C: ChunkConverter> {
-    pub _graph: GraphHandle,
+    pub graph: GraphHandle,
     pub processor: Processor,
     pub worker: Worker<C>,
     pub events: EventRx,
@@ -46,7 +46,7 @@ impl<C: ChunkConverter> Bench<C> {
         graph.swap(compiled).unwrap();
         let settings = WorkerSettings { rate_hz: RATE_HZ, lead_samples: lead, params };
         let worker = Worker::start(converter, end, settings, events_tx).unwrap();
-        Self { _graph: graph, processor, worker, events, latency, captured: Vec::new(), played: Vec::new() }
+        Self { graph, processor, worker, events, latency, captured: Vec::new(), played: Vec::new() }
     }
 
     /// Whether no clock runs, so that the graph waits for the worker.

@@ -185,12 +185,12 @@ fn another_voice_is_heard_from_a_chunk_on_and_numbers_that_are_none_are_silence(
 }
 
 #[test]
-fn a_worker_ends_when_its_graph_is_gone_and_when_it_is_dropped() {
+fn a_worker_ends_when_itsgraph_is_gone_and_when_it_is_dropped() {
     let (converter, orders, _resets) = scripted(480);
     drop(orders);
-    let Bench { _graph, processor, mut worker, .. } = Bench::new(converter, 0, 960, ConversionParams::default());
+    let Bench { graph, processor, mut worker, .. } = Bench::new(converter, 0, 960, ConversionParams::default());
     assert!(worker.is_running());
-    drop((processor, _graph));
+    drop((processor, graph));
     until(|| !worker.is_running());
     assert_eq!(worker.telemetry().chunks, 0);
 

@@ -1,7 +1,7 @@
 //! The back ends of live conversion, each through the real thing, under an allocator that aborts the process if a
 //! callback allocates or frees.
 //!
-//! With feature `jack` a JACK server must be installed, with feature `pipewire` PipeWire, WirePlumber and its tools
+//! With feature `jack` a JACK server must be installed, with feature `pipewire` `PipeWire`, `WirePlumber` and its tools
 //! (`make test-live` installs them): each test starts servers of its own and stops them, and fails without them.
 
 mod file;

@@ -1,0 +1,59 @@
+//! Live conversion by the program, of a recording played as if it were spoken now.
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use syrinx::io::read::read;
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// `syrinx live` with the small voice of version 1.
+fn live(input: &Path, output: &Path) -> Command {
+    let mut command = Command::cargo_bin("syrinx").expect("the program");
+    command.arg("live").args(["--host", "file", "--f0", "yin", "--chunk", "50", "--context", "300"]);
+    command.arg("--in").arg(input).arg("--out").arg(output);
+    command.arg("--voice").arg(data("synth_small_v1_32k.pth"));
+    command.arg("--encoder").arg(data("hubert_small_v1.weights.safetensors"));
+    command
+}
+
+#[test]
+fn a_recording_comes_out_as_long_as_it_went_in_with_nothing_late() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = data("audio/tone_stereo_44k1.flac");
+    let (output, record) = (folder.path().join("out.wav"), folder.path().join("both.wav"));
+    let run = live(&input, &output).arg("--fast").arg("--json-lines").arg("--record").arg(&record).assert().success();
+    let lines = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((last["device_state"].as_str(), last["starved"].as_u64()), (Some("ended"), Some(0)), "{last}");
+    assert_eq!((last["shed"].as_u64(), last["failed"].as_u64()), (Some(0), Some(0)), "{last}");
+    assert!(last["chunks"].as_u64().is_some_and(|chunks| chunks >= 10), "{last}");
+
+    let (input, output) = (read(&input).expect("input").recording, read(&output).expect("output").recording);
+    assert_eq!((input.samples.len(), input.sample_rate_hz), (output.samples.len(), output.sample_rate_hz));
+    assert!(output.samples.iter().any(|sample| sample.abs() > 1e-3), "silence");
+    let both = read(&record).expect("a recording");
+    assert_eq!(both.channels, 2);
+    assert!(both.recording.samples.len() >= input.samples.len());
+}
+
+#[test]
+fn wrong_settings_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (data("audio/tone_mono_16k_s16.wav"), folder.path().join("out.wav"));
+    for (arguments, message) in [
+        (["--mix", "2"], "mix: expected 0 to 1, found 2"),
+        (["--input-gain", "99"], "input gain: expected -60 to 36"),
+        (["--crossfade", "1"], "crossfade: expected 0.01 to 0.5 seconds"),
+        (["--constant-delay", "70000"], "--constant-delay"),
+        (["--channel", "7"], "input channel: expected 1 to 1, as the device has, found 7"),
+    ] {
+        live(&input, &output).arg("--fast").args(arguments).assert().code(64).stderr(contains(message));
+        assert!(!output.exists());
+    }
+    let mut nowhere = Command::cargo_bin("syrinx").expect("the program");
+    nowhere.args(["live", "--voice", "v.pth"]).assert().code(64).stderr(contains("--out"));
+}
