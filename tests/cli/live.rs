@@ -55,5 +55,5 @@ fn wrong_settings_are_refused_by_name() {
         assert!(!output.exists());
     }
     let mut nowhere = Command::cargo_bin("syrinx").expect("the program");
-    nowhere.args(["live", "--voice", "v.pth"]).assert().code(64).stderr(contains("--out"));
+    nowhere.args(["live", "--voice", "v.pth"]).assert().code(64).stderr(contains("--in"));
 }
