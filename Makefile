@@ -21,6 +21,12 @@ test: packages
 packages:
 	@command -v cc >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y --no-install-recommends gcc libc6-dev; }
 
+# Compares with the published FCPE, CREPE and RVC packages afresh, on random networks and on human speech. Keeps 6 GB of
+# Python packages in the cache folder. Needs Python 3.11 and, for the speech, Debian. SYRINX_REFERENCE_SEED repeats a run.
+test-reference:
+	tests/reference/prepare.sh
+	$(CARGO) test --release --locked --features reference-tests --test reference -- --nocapture
+
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings

@@ -1,4 +1,4 @@
-"""The networks of infer-rvc-python, imported past its package `__init__`, which needs much that is not used here."""
+"""The networks and the pipeline of infer-rvc-python, imported past what of its needs is not used here."""
 
 import functools
 import importlib
@@ -23,14 +23,30 @@ def _load(name: str):
             module = types.ModuleType(package)
             module.__path__ = [os.path.join(root, *package.split(".")[1:])]
             sys.modules[package] = module
-    return importlib.import_module(f"infer_rvc_python.lib.{name}")
+    return importlib.import_module(f"infer_rvc_python.{name}")
 
 
 def models():
     """The synthesizers."""
-    return _load("infer_pack.models")
+    return _load("lib.infer_pack.models")
+
+
+def synthesizer(version: str, has_f0: bool):
+    """The class of synthesizer for voices of `version`, `v1` or `v2`."""
+    units = {"v1": 256, "v2": 768}[version]
+    return getattr(models(), f"SynthesizerTrnMs{units}NSFsid" + ("" if has_f0 else "_nono"))
 
 
 def rmvpe():
     """RMVPE's network and its mel front end."""
-    return _load("rmvpe")
+    return _load("lib.rmvpe")
+
+
+@functools.cache
+def application():
+    """What loads checkpoints, and the pipeline `VC`. Needs faiss besides the requirements beside this file."""
+    # Decoding and trackers that nothing here asks for.
+    for name in ("ffmpeg", "parselmouth", "pyworld", "torchcrepe"):
+        if importlib.util.find_spec(name) is None:
+            sys.modules[name] = types.ModuleType(name)
+    return _load("main")

@@ -16,6 +16,8 @@ VOICE_CONFIG = [
     1025, 32, 192, 192, 768, 2, 6, 3, 0, "1", [3, 7, 11], [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
     [10, 10, 2, 2], 512, [16, 16, 4, 4], 109, 256, 40000,
 ]
+# Blocks per level, recurrent layers, pooling; the other sizes are the defaults of the network.
+RMVPE_SIZES = (4, 1, (2, 2))
 
 
 def uniform(name: str, count: int) -> np.ndarray:
@@ -60,13 +62,13 @@ def offset_and_scale(name: str, shape: tuple, network: str) -> tuple:
     return 0.0, 0.1
 
 
-def tensor(name: str, like: torch.Tensor, network: str) -> torch.Tensor:
-    """The seeded tensor of this name, shaped as `like`, as f16."""
+def tensor(name: str, like: torch.Tensor, network: str, salt: str = "") -> torch.Tensor:
+    """The seeded tensor of this name, shaped as `like`, as f16; every `salt` gives others."""
     shape = tuple(like.shape)
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
     offset, scale = offset_and_scale(name, shape, network)
-    values = (offset + scale * uniform(name, math.prod(shape))).astype(np.float32)
+    values = (offset + scale * uniform(salt + name, math.prod(shape))).astype(np.float32)
     return torch.from_numpy(values.reshape(shape)).half()
 
 
@@ -76,40 +78,41 @@ def checkpoint_name(name: str) -> str:
     return name.replace(".parametrizations.weight.original1", ".weight_v")
 
 
-def seeded_state(module: torch.nn.Module, network: str, skip: str = "\0") -> dict:
+def seeded_state(module: torch.nn.Module, network: str, skip: str = "\0", salt: str = "") -> dict:
     """A whole state dict, without the tensors whose name contains `skip`."""
     names = {checkpoint_name(name): value for name, value in module.state_dict().items() if skip not in name}
-    return {name: tensor(name, value, network) for name, value in names.items()}
+    return {name: tensor(name, value, network, salt) for name, value in names.items()}
 
 
-def write_voice(path: str) -> None:
-    from reference import models
+def write_voice(path: str, config: list = VOICE_CONFIG, version: str = "v2", f0: int = 1, salt: str = "") -> None:
+    from reference import synthesizer
 
     with torch.device("meta"):
-        module = models().SynthesizerTrnMs768NSFsid(*VOICE_CONFIG, is_half=False)
-    weight = seeded_state(module, "synth", skip="enc_q")
-    extra = {"config": VOICE_CONFIG, "info": "seeded, untrained", "sr": "40k", "f0": 1, "version": "v2"}
+        module = synthesizer(version, bool(f0))(*config, is_half=False)
+    weight = seeded_state(module, "synth", skip="enc_q", salt=salt)
+    extra = {"config": config, "info": "seeded, untrained", "sr": f"{config[-1] // 1000}k", "f0": f0, "version": version}
     torch.save({"weight": weight, **extra}, path)
 
 
-def write_rmvpe(path: str) -> None:
+def write_rmvpe(path: str, sizes: tuple = RMVPE_SIZES, salt: str = "") -> None:
     from reference import rmvpe
 
     with torch.device("meta"):
-        module = rmvpe().E2E(4, 1, (2, 2))
-    torch.save(seeded_state(module, "rmvpe"), path)
+        module = rmvpe().E2E(*sizes)
+    torch.save(seeded_state(module, "rmvpe", salt=salt), path)
 
 
-def write_hubert(folder: str) -> None:
-    """A Hugging Face folder; base size, v2 voices use no final projection."""
+def write_hubert(folder: str, sizes: dict | None = None, salt: str = "") -> None:
+    """A Hugging Face folder; base size but for `sizes`, v2 voices use no final projection."""
     from transformers import HubertConfig, HubertModel
 
-    config = HubertConfig()
+    config = HubertConfig(**(sizes or {}))
     with torch.device("meta"):
         module = HubertModel(config)
-    state = seeded_state(module, "hubert")
-    for name, shape in (("final_proj.weight", (256, 768)), ("final_proj.bias", (256,))):
-        state[name] = tensor(name, torch.empty(shape), "hubert")
+    state = seeded_state(module, "hubert", salt=salt)
+    units, hidden = config.classifier_proj_size, config.hidden_size
+    for name, shape in (("final_proj.weight", (units, hidden)), ("final_proj.bias", (units,))):
+        state[name] = tensor(name, torch.empty(shape), "hubert", salt)
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf8") as file:
         json.dump(config.to_dict(), file, indent=1)

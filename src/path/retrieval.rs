@@ -101,7 +101,8 @@ impl<B: VoiceOps> Retrieval<B> {
         found.rows
     }
 
-    /// Replaces each unit `u` from `first` on by `rate * r + (1 - rate) * u`, with `r` its blend of neighbours.
+    /// Replaces each unit `u` from `first` on by `rate * r + (1 - rate) * u`, with `r` its blend of neighbours. Units
+    /// that fall into an empty cell stay as they are.
     pub fn blend(&self, units: &mut Units, first: usize, rate: f32, small_cell: SmallCell) {
         if rate <= 0.0 || first >= units.count() {
             return;
@@ -113,7 +114,7 @@ impl<B: VoiceOps> Retrieval<B> {
             return;
         }
         let run = units.values[first * dim..].par_chunks_exact_mut(dim);
-        run.zip(found).for_each(|(unit, neighbours)| {
+        run.zip(found).filter(|(_, neighbours)| !neighbours.is_empty()).for_each(|(unit, neighbours)| {
             unit.iter_mut().for_each(|value| *value *= 1.0 - rate);
             for (neighbour, weight) in neighbours.iter().zip(blend_weights(&neighbours)) {
                 let row = self.index.row(neighbour.row);

@@ -32,3 +32,15 @@ fn neighbours_distances_and_blend_match_faiss() {
     retrieval.blend(&mut blended, 0, 1.0, SmallCell::Blend);
     assert_close("blend", &blended.values, &golden.f32("mixed"), 1e-5);
 }
+
+#[test]
+fn a_unit_without_neighbours_stays_as_it_is() {
+    let index = Arc::new(Index::open(data("trained_empty.index")).expect("an index"));
+    assert_eq!(index.rows(), 0);
+    let dim = index.dim;
+    let retrieval = Retrieval::<Cpu>::new(index, dim, &Default::default()).expect("a retrieval");
+    let units = Units { values: vec![0.5; 3 * dim], dim };
+    let mut blended = units.clone();
+    retrieval.blend(&mut blended, 0, 1.0, SmallCell::Blend);
+    assert_eq!(blended.values, units.values);
+}

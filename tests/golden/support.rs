@@ -20,9 +20,13 @@ pub struct Golden {
 impl Golden {
     /// Opens `tests/data/{name}.safetensors`.
     pub fn open(name: &str) -> Self {
-        let path = data(&format!("{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        Self { bytes, name: name.to_owned() }
+        Self::at(&data(&format!("{name}.safetensors")))
+    }
+
+    /// Opens the safetensors file at `path`.
+    pub fn at(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self { bytes, name: path.display().to_string() }
     }
 
     fn view<T>(&self, key: &str, read: impl FnOnce(&[usize], Dtype, &[u8]) -> T) -> T {

@@ -1,10 +1,14 @@
 """Records small FCPE and CREPE networks with seeded weights, from the published packages' own code.
 
-Usage: pip install torch einops local_attention librosa resampy scipy tqdm safetensors; run fetch.sh beside this file; then, with the folder it names:
-       python record_small.py FOLDER ../data
+Usage: run prepare.sh beside this file; then, with the Python it made and the folder it names:
+       python record_small.py ../data 0 FOLDER
+With another seed than 0 weights and clip are others (`make test-reference`).
 """
 
+import random
 import sys
+import types
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +39,11 @@ def seed_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {n: (t if "cent" in n else t.half()) for n, t in state.items() if t.is_floating_point() and t.ndim}
 
 
-def record_fcpe(audio: torch.Tensor, target: Path) -> None:
+def record_fcpe(audio: torch.Tensor, target: Path, seed: int) -> None:
     from torchfcpe.mel_extractor import Wav2MelModule
     from torchfcpe.models import CFNaiveMelPE
 
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     network = CFNaiveMelPE(128, 360, hidden_dims=32, n_layers=2, n_heads=8, conv_only=True)
     weights = seed_weights(network)
     to_mel = Wav2MelModule(16000, 128, 1024, 1024, 160, 0, 8000)
@@ -54,12 +58,12 @@ def record_fcpe(audio: torch.Tensor, target: Path) -> None:
     save_file({n: t.contiguous().clone() for n, t in recorded.items()}, target / "fcpe_small.safetensors")
 
 
-def record_crepe(audio: torch.Tensor, target: Path) -> None:
+def record_crepe(audio: torch.Tensor, target: Path, seed: int) -> None:
     import torchcrepe
 
     # The published code adds random dither to every pitch; without it the result is a function of the input.
     torchcrepe.convert.dither = lambda cents: cents
-    torch.manual_seed(2)
+    torch.manual_seed(seed)
     network = torchcrepe.Crepe("tiny")
     channels = [1, 16, 8, 8, 8, 8, 8]
     for i, (a, b) in enumerate(zip(channels, channels[1:]), 1):
@@ -99,20 +103,27 @@ def record_crepe(audio: torch.Tensor, target: Path) -> None:
     save_file({n: t.contiguous().clone() for n, t in recorded.items()}, target / "crepe_small.safetensors")
 
 
-def main(packages: str, target: str) -> None:
-    import types
-    import wave
-
+def use_packages(folder: str) -> None:
+    """Makes the packages that fetch.sh left in `folder` importable."""
     # Both packages import torchaudio, which they use only to resample and to read files.
     transforms = types.ModuleType("torchaudio.transforms")
     transforms.Resample = None
     sys.modules.update({"torchaudio": types.ModuleType("torchaudio"), "torchaudio.transforms": transforms})
-    sys.path.insert(0, packages)
-    with wave.open(str(Path(target) / "audio" / "speech1.wav")) as clip:
+    sys.path.insert(0, folder)
+
+
+def main(target: str, seed: str, packages: str) -> None:
+    use_packages(packages)
+    with wave.open(str(Path(__file__).parents[1] / "data" / "audio" / "speech1.wav")) as clip:
         samples = np.frombuffer(clip.readframes(clip.getnframes()), "<i2").astype(np.float32) / 32768
-    audio = torch.from_numpy(samples[CLIP].copy())
-    record_fcpe(audio, Path(target))
-    record_crepe(audio, Path(target))
+    clip, seeds = CLIP, (1, 2)
+    if int(seed):
+        draw = random.Random(seed)
+        start = draw.randrange(16000, 150000)
+        clip, seeds = slice(start, start + draw.randint(2000, 12000)), (int(seed), int(seed))
+    audio = torch.from_numpy(samples[clip].copy())
+    record_fcpe(audio, Path(target), seeds[0])
+    record_crepe(audio, Path(target), seeds[1])
 
 
 if __name__ == "__main__":
