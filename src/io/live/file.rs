@@ -134,13 +134,12 @@ impl Player {
             return;
         }
         self.clock.take(block.len());
-        match self.clock.ahead() {
-            Some(ahead) => std::thread::sleep(ahead),
+        if let Some(ahead) = self.clock.ahead() {
+            std::thread::sleep(ahead);
+        } else {
             // A device would have run dry.
-            None => {
-                self.seat.count_xrun();
-                self.clock = Clock::start(self.recording.sample_rate_hz);
-            }
+            self.seat.count_xrun();
+            self.clock = Clock::start(self.recording.sample_rate_hz);
         }
     }
 }

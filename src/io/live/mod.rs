@@ -10,7 +10,7 @@
 //! | [`Null`] | clocked by hand, for tests |
 //! | [`FileDevice`] | a recording, at clock speed or as fast as possible |
 //! | `Jack` (feature `jack`) | ports of a JACK server, with their latency told to it |
-//! | `SoundCard` (feature `cpal`) | what the system offers: ALSA, PipeWire, PulseAudio, `CoreAudio`, WASAPI, ASIO |
+//! | `SoundCard` (feature `cpal`) | what the system offers: `ALSA`, `PipeWire`, `PulseAudio`, `CoreAudio`, `WASAPI`, `ASIO` |
 //!
 //! A device that is lost, because its server died or hangs or its cable was pulled, is never an error of a running
 //! device: its [`DeviceEvent`]s tell, a supervising thread calls it back, and the graph runs on silence meanwhile. The
@@ -66,6 +66,8 @@ pub mod null;
 mod open;
 pub mod priority;
 mod seat;
+#[cfg(feature = "cpal")]
+pub mod sound_card;
 #[cfg(any(feature = "jack", feature = "cpal"))]
 mod supervisor;
 
@@ -76,6 +78,8 @@ pub use jack::Jack;
 pub use listing::{DeviceInfo, DirectionInfo, HostInfo};
 pub use null::{Null, NullClock};
 pub use open::{OpenDevice, RunningDevice, Stopped};
+#[cfg(feature = "cpal")]
+pub use sound_card::{Choice, SoundCard};
 
 use crate::error::Result;
 

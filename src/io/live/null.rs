@@ -24,7 +24,6 @@ pub struct NullClock {
 
 impl Null {
     /// A device of this format, which can be opened once, and its clock.
-    #[expect(clippy::new_ret_no_self, reason = "a device without its clock is of no use")]
     #[must_use]
     pub fn new(format: DeviceFormat) -> (Self, NullClock) {
         let seat = Seat::new();
