@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages lint bench bench-peer test-reference
+.PHONY: demo test packages live-packages test-live lint bench test-reference
 
 # Converts a bundled clip and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -26,6 +26,21 @@ packages:
 test-reference:
 	tests/reference/prepare.sh
 	$(CARGO) test --release --locked --features reference-tests --test reference -- --nocapture
+
+# Features whose tests need audio servers, and the Debian packages that hold their headers and programs.
+LIVE_FEATURES = jack,pipewire
+LIVE_PACKAGES = pkg-config clang libclang-dev jackd2 libjack-jackd2-dev libasound2-dev libpipewire-0.3-dev libspa-0.2-dev \
+  pipewire pipewire-bin pipewire-pulse wireplumber pulseaudio-utils dbus util-linux
+
+# Live conversion through real JACK and PipeWire servers, which the tests start and stop themselves; no hardware needed.
+test-live: packages live-packages
+	$(CARGO) test --locked --features $(LIVE_FEATURES) --lib io::live
+	$(CARGO) test --locked --features $(LIVE_FEATURES) --test live_io -- --test-threads=1
+
+live-packages:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  dpkg -s $(LIVE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(LIVE_PACKAGES); }; fi
 
 lint:
 	$(CARGO) fmt --check

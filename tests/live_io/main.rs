@@ -8,6 +8,8 @@ mod file;
 #[cfg(feature = "jack")]
 mod jack;
 mod null;
+#[cfg(feature = "pipewire")]
+mod pipewire;
 #[cfg(any(feature = "jack", feature = "pipewire"))]
 mod server;
 mod support;

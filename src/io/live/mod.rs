@@ -66,6 +66,8 @@ pub mod null;
 mod open;
 pub mod priority;
 mod seat;
+#[cfg(feature = "cpal")]
+pub mod sound_card;
 #[cfg(any(feature = "jack", feature = "cpal"))]
 mod supervisor;
 
@@ -76,6 +78,8 @@ pub use jack::Jack;
 pub use listing::{DeviceInfo, DirectionInfo, HostInfo};
 pub use null::{Null, NullClock};
 pub use open::{OpenDevice, RunningDevice, Stopped};
+#[cfg(feature = "cpal")]
+pub use sound_card::{Choice, SoundCard};
 
 use crate::error::Result;
 

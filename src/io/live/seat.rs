@@ -238,31 +238,40 @@ impl Callback {
     pub(super) fn run(&self, captured: &[&[f32]], played: &mut [&mut [f32]]) {
         let frames = played.first().map(|channel| channel.len());
         let frames = frames.or_else(|| captured.first().map(|channel| channel.len())).unwrap_or_default();
-        let heard = guard::enter(|| self.seated(frames) && self.seat.run(captured, played));
-        if heard != Ok(true) {
+        self.count(frames);
+        self.run_piece(captured, played);
+    }
+
+    /// Answers a piece of a device block that was [`count`](Self::count)ed.
+    pub(super) fn run_piece(&self, captured: &[&[f32]], played: &mut [&mut [f32]]) {
+        let seat = &self.seat;
+        let is_seated = self.is_ours() && !seat.standby.load(Ordering::Acquire);
+        if guard::enter(|| is_seated && seat.run(captured, played)) != Ok(true) {
             played.iter_mut().for_each(|channel| channel.fill(0.0));
         }
     }
 
-    /// Counts the block; says whether it is this connection's turn.
-    fn seated(&self, frames: usize) -> bool {
-        if self.seat.connection.load(Ordering::Acquire) != self.connection {
-            return false;
+    /// Counts a device block.
+    pub(super) fn count(&self, frames: usize) {
+        if self.is_ours() {
+            self.seat.callbacks.fetch_add(1, Ordering::Relaxed);
+            self.seat.frames.fetch_add(frames as u64, Ordering::Relaxed);
         }
-        self.seat.callbacks.fetch_add(1, Ordering::Relaxed);
-        self.seat.frames.fetch_add(frames as u64, Ordering::Relaxed);
-        !self.seat.standby.load(Ordering::Acquire)
+    }
+
+    /// Whether this connection is the one that counts.
+    fn is_ours(&self) -> bool {
+        self.seat.connection.load(Ordering::Acquire) == self.connection
     }
 
     /// Takes note of a block that is now usual.
     pub(super) fn set_block(&self, frames: usize) {
-        let is_ours = self.seat.connection.load(Ordering::Acquire) == self.connection;
-        if is_ours && self.seat.block_frames.swap(frames, Ordering::Relaxed) != frames {
+        if self.is_ours() && self.seat.block_frames.swap(frames, Ordering::Relaxed) != frames {
             self.seat.block_changes.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    #[cfg(feature = "jack")]
+    #[cfg(any(feature = "jack", feature = "cpal"))]
     pub(super) fn seat(&self) -> &Seat {
         &self.seat
     }

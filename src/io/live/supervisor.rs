@@ -168,7 +168,7 @@ impl<C: Connector> Supervisor<C> {
                     self.lose(&reason);
                     self.again(Some(connection))
                 }
-                None if connection.wants_tending() => self.tend(connection),
+                None if connection.wants_tending() => tended(connection),
                 None => Line::Up(connection),
             },
             Line::Tended(job) => match job.result() {
@@ -205,14 +205,6 @@ impl<C: Connector> Supervisor<C> {
                 }
             },
         }
-    }
-
-    fn tend(&self, mut connection: C::Connection) -> Line<C::Connection> {
-        let job = Job::begin(move || {
-            connection.tend();
-            connection
-        });
-        job.map_or_else(|| Line::Down { retry: Instant::now() + FIRST_PAUSE, old: None }, Line::Tended)
     }
 
     /// The next attempt, after a pause.
@@ -322,4 +314,13 @@ impl<C: Connector> Supervisor<C> {
             clock.take(frames);
         }
     }
+}
+
+/// `connection`, while something is being done at its server.
+fn tended<C: Connection>(mut connection: C) -> Line<C> {
+    let job = Job::begin(move || {
+        connection.tend();
+        connection
+    });
+    job.map_or_else(|| Line::Down { retry: Instant::now() + FIRST_PAUSE, old: None }, Line::Tended)
 }

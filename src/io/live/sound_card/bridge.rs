@@ -1,0 +1,186 @@
+//! The bridge: captured audio from the input's callback to the output's, between two clocks.
+//!
+//! One [`Capture`] per channel, each with a ring. Control builds a bridge for the blocks that it saw and hands its ends
+//! over; an end that is replaced comes back to be freed.
+
+use crate::error::Result;
+use crate::graph::nodes::Capture;
+use crate::graph::nodes::capture::{CaptureSettings, CaptureTelemetry};
+use crate::params::LiveParams;
+use crate::rt::garbage::{Receiver, Sender, hand_over};
+use crate::rt::ring::AudioTx;
+use crate::rt::snapshot::SnapshotRx;
+use crate::rt::{Block, Node, RtNode, Setup};
+
+/// Frames that cross at a time; longer blocks cross in several.
+pub(super) const PIECE: usize = 256;
+/// What waits beyond the two blocks, for callbacks that come late, in seconds.
+const MARGIN_S: f64 = 0.002;
+/// Room of a ring, in targets.
+const ROOM: usize = 8;
+/// Length of fades around a gap, in ms.
+const FADE_MS: f32 = 2.0;
+
+/// The ends of a way without a bridge yet: control's, the input's and the output's.
+pub(super) fn crossing() -> (BridgeControl, Far, Near) {
+    let (to_far, far) = hand_over();
+    let (to_near, near) = hand_over();
+    let control =
+        BridgeControl { to_far, to_near, blocks: (0, 0), latency_samples: 0.0, telemetry: Vec::new(), gaps: 0 };
+    (control, Far { arriving: far, rings: None }, Near { arriving: near, captures: None })
+}
+
+/// Control's end.
+pub(super) struct BridgeControl {
+    to_far: Sender<Vec<AudioTx>>,
+    to_near: Sender<Vec<Box<dyn RtNode>>>,
+    /// The blocks that it was built for, in and out.
+    blocks: (usize, usize),
+    latency_samples: f64,
+    telemetry: Vec<SnapshotRx<CaptureTelemetry>>,
+    /// Gaps counted so far.
+    gaps: u64,
+}
+
+impl BridgeControl {
+    /// Builds a bridge for blocks of `in_block` and `out_block` frames, which takes over at once.
+    pub(super) fn build(
+        &mut self,
+        in_hz: u32,
+        channels: usize,
+        out_hz: u32,
+        in_block: usize,
+        out_block: usize,
+    ) -> Result<()> {
+        while self.to_far.take_back().is_some() || self.to_near.take_back().is_some() {}
+        let out_in_input_samples = out_block as f64 * f64::from(in_hz) / f64::from(out_hz);
+        let target = in_block as f64 + out_in_input_samples + MARGIN_S * f64::from(in_hz);
+        let target_samples = target.ceil() as usize;
+        let settings =
+            CaptureSettings { rate_hz: in_hz, target_samples, capacity: ROOM * target_samples, fade_ms: FADE_MS };
+        let setup = Setup {
+            rate_hz: out_hz,
+            max_block: PIECE,
+            output_rate_hz: out_hz,
+            max_output_block: PIECE,
+            device_inputs: channels,
+            device_outputs: 0,
+            live: LiveParams::default(),
+        };
+        let (mut rings, mut captures) = (Vec::new(), Vec::new());
+        self.telemetry.clear();
+        for _ in 0..channels {
+            let (capture, ring, telemetry) = Capture::new(settings);
+            captures.push(Box::new(capture).prepare(&setup)?);
+            rings.push(ring);
+            self.telemetry.push(telemetry);
+        }
+        self.latency_samples = captures.first().map_or(0.0, |capture: &Box<dyn RtNode>| capture.latency_samples());
+        self.blocks = (in_block, out_block);
+        self.gaps = 0;
+        // Either all is sent or nothing: both ends are asked for room first.
+        if self.to_near.out() < Sender::<()>::LIMIT && self.to_far.out() < Sender::<()>::LIMIT {
+            let _ = self.to_near.send(Box::new(captures));
+            let _ = self.to_far.send(Box::new(rings));
+        }
+        Ok(())
+    }
+
+    /// Whether blocks of these lengths are more than it was built for.
+    pub(super) fn is_outgrown(&self, in_block: usize, out_block: usize) -> bool {
+        in_block > self.blocks.0 || out_block > self.blocks.1
+    }
+
+    /// Samples of the output's rate by which what has crossed is late.
+    pub(super) fn latency_samples(&self) -> f64 {
+        self.latency_samples
+    }
+
+    /// Times that audio was missing or too much, since the last call.
+    pub(super) fn new_gaps(&mut self) -> u64 {
+        let telemetry = self.telemetry.iter_mut().map(SnapshotRx::latest);
+        let gaps = telemetry.map(|seen| seen.starvation.times + u64::from(seen.dropped_samples > 0)).max();
+        let new = gaps.unwrap_or_default().saturating_sub(self.gaps);
+        self.gaps += new;
+        new
+    }
+}
+
+/// The input callback's end.
+pub(super) struct Far {
+    arriving: Receiver<Vec<AudioTx>>,
+    rings: Option<Box<Vec<AudioTx>>>,
+}
+
+impl Far {
+    /// To be called once per callback.
+    pub(super) fn turn(&mut self) {
+        if let Some(rings) = self.arriving.receive()
+            && let Some(old) = self.rings.replace(rings)
+        {
+            self.arriving.give_back(old);
+        }
+    }
+
+    /// Sends samples of one channel.
+    pub(super) fn send(&mut self, channel: usize, samples: &[f32]) {
+        if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.get_mut(channel)) {
+            ring.push(samples);
+        }
+    }
+}
+
+/// The output callback's end.
+pub(super) struct Near {
+    arriving: Receiver<Vec<Box<dyn RtNode>>>,
+    captures: Option<Box<Vec<Box<dyn RtNode>>>>,
+}
+
+impl Near {
+    /// To be called once per callback.
+    pub(super) fn turn(&mut self) {
+        if let Some(captures) = self.arriving.receive()
+            && let Some(old) = self.captures.replace(captures)
+        {
+            self.arriving.give_back(old);
+        }
+    }
+
+    /// Fills at most [`PIECE`] samples of each channel.
+    pub(super) fn receive(&mut self, captured: &mut [Vec<f32>], frames: usize) {
+        let Some(captures) = &mut self.captures else {
+            captured.iter_mut().for_each(|channel| channel[..frames].fill(0.0));
+            return;
+        };
+        let live = LiveParams::default();
+        for (capture, channel) in captures.iter_mut().zip(captured) {
+            let mut block = Block::new(&live, false, &[], 0, frames, &mut []);
+            capture.process(&mut block, &[], &mut [&mut channel[..frames]]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_that_is_replaced_returns_to_be_freed_and_the_new_one_is_heard() {
+        let (mut control, mut far, mut near) = crossing();
+        for round in 0..20 {
+            control.build(48_000, 2, 48_000, 64 + round, 64).expect("a bridge");
+            far.turn();
+            near.turn();
+            assert!(control.to_far.out() <= 2 && control.to_near.out() <= 2);
+        }
+        let mut captured = vec![vec![0.0; PIECE]; 2];
+        for _ in 0..100 {
+            far.send(0, &[0.25; 64]);
+            far.send(1, &[-0.5; 64]);
+            near.receive(&mut captured, 64);
+        }
+        assert!((captured[0][63] - 0.25).abs() < 1e-3 && (captured[1][63] + 0.5).abs() < 1e-3, "{:?}", captured[0]);
+        assert_eq!(control.new_gaps(), 0);
+        assert!(control.is_outgrown(64, 65) && !control.is_outgrown(83, 64));
+    }
+}
