@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use super::live_lines::{self, Sample};
@@ -47,12 +47,24 @@ pub struct LiveArgs {
     interval: f64,
 }
 
+/// Frames of a block of a recording.
+const DEFAULT_BLOCK: u32 = 512;
+
+/// The audio system that is taken unless another is named.
+const DEFAULT_HOST: &str = if cfg!(feature = "cpal") {
+    "default"
+} else if cfg!(feature = "jack") {
+    "jack"
+} else {
+    "file"
+};
+
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Devices")]
 struct DeviceArgs {
-    /// Audio system
-    #[arg(long, value_name = "HOST", default_value = "file")]
-    host: Host,
+    /// Audio system: `file`, `jack`, `default`, or another that `syrinx devices` lists
+    #[arg(long, value_name = "HOST", default_value = DEFAULT_HOST)]
+    host: String,
     /// What to convert: a device, or with `--host file` a recording
     #[arg(long = "in", value_name = "INPUT")]
     input: Option<String>,
@@ -62,21 +74,15 @@ struct DeviceArgs {
     /// Channel to convert, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     channel: u16,
-    /// Frames of a block, with `--host file`
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    block: u32,
+    /// Frames of a device block to ask for
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    block: Option<u32>,
+    /// Rate to ask for in Hz; without this, the device's own
+    #[arg(long, value_name = "HZ")]
+    rate: Option<u32>,
     /// With `--host file`: as fast as it goes, not as fast as it plays
     #[arg(long)]
     fast: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Host {
-    /// A recording, played as if it were spoken now
-    File,
-    /// Ports of a JACK server; `--in` and `--out` are patterns of ports to connect to
-    #[cfg(feature = "jack")]
-    Jack,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -172,10 +178,16 @@ impl LiveArgs {
     }
 
     fn backend(&self) -> Result<Box<dyn Backend>> {
-        match self.device.host {
-            Host::File => Ok(Box::new(self.device.file()?)),
+        match self.device.host.as_str() {
+            "file" => Ok(Box::new(self.device.file()?)),
             #[cfg(feature = "jack")]
-            Host::Jack => Ok(Box::new(self.device.jack())),
+            "jack" => Ok(Box::new(self.device.jack())),
+            #[cfg(feature = "cpal")]
+            host => Ok(Box::new(self.device.sound_card(host))),
+            #[cfg(not(feature = "cpal"))]
+            host => {
+                Err(Error::argument("--host", "one that this build has (`--features jack`, `--features cpal`)", host))
+            }
         }
     }
 }
@@ -193,7 +205,7 @@ impl DeviceArgs {
             input,
             output,
             encoding: Encoding::new(container, SampleFormat::Int(16), Quantise::Round)?,
-            block_frames: self.block as usize,
+            block_frames: self.block.unwrap_or(DEFAULT_BLOCK) as usize,
             pace: if self.fast { Pace::AsFastAsPossible } else { Pace::Clock },
         })
     }
@@ -206,6 +218,21 @@ impl DeviceArgs {
             outputs: vec!["out_left".into(), "out_right".into()],
             capture: self.input.clone().into_iter().collect(),
             play: self.output.clone().into_iter().collect(),
+        }
+    }
+
+    #[cfg(feature = "cpal")]
+    fn sound_card(&self, host: &str) -> crate::io::live::SoundCard {
+        use crate::io::live::{Choice, SoundCard};
+        let choice = |name: &Option<String>| name.clone().map_or(Choice::Default, Choice::Named);
+        SoundCard {
+            host: (host != "default").then(|| host.to_owned()),
+            input: choice(&self.input),
+            output: choice(&self.output),
+            rate_hz: self.rate,
+            block_frames: self.block,
+            input_channels: (0..usize::from(self.channel)).collect(),
+            output_channels: Vec::new(),
         }
     }
 }

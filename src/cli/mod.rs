@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 pub mod bench;
 pub mod conversion;
 pub mod convert;
+pub mod devices;
 pub mod inspect;
 pub mod jobs;
 pub mod live;
@@ -50,6 +51,8 @@ enum Command {
     Convert(Box<convert::ConvertArgs>),
     /// Convert live audio
     Live(Box<live::LiveArgs>),
+    /// List audio devices
+    Devices(devices::DevicesArgs),
     /// Measure how fast this machine converts
     Bench(bench::BenchArgs),
     /// Tell what a model file is
@@ -87,6 +90,7 @@ fn run(cli: &Cli) -> Result<()> {
             convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
         }
         Command::Live(args) => live::run(args),
+        Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Models(args) => models::run(args),
