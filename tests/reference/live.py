@@ -23,6 +23,11 @@ DRAW = random.Random(SEED)
 NUMBERS = np.random.default_rng(SEED)
 
 
+def salt() -> str:
+    """Makes weights others each time."""
+    return f"{DRAW.random()}."
+
+
 def save(name: str, arrays: dict) -> None:
     tensors = {key: torch.as_tensor(np.asarray(value)) for key, value in arrays.items()}
     save_file({key: value.contiguous().clone() for key, value in tensors.items()}, FOLDER / f"{name}.safetensors")
@@ -63,7 +68,7 @@ def voice_config(has_f0: bool, resblock: str) -> list:
 
 def write_voice(name: str, version: str, has_f0: bool, resblock: str) -> Path:
     path = FOLDER / f"{name}.pth"
-    seeded_weights.write_voice(str(path), voice_config(has_f0, resblock), version, int(has_f0), f"{SEED}.{name}.")
+    seeded_weights.write_voice(str(path), voice_config(has_f0, resblock), version, int(has_f0), salt())
     return path
 
 
@@ -91,7 +96,7 @@ def write_encoder(name: str, hidden: int, heads: int) -> Path:
         "num_conv_pos_embeddings": DRAW.randint(3, 40), "num_conv_pos_embedding_groups": groups,
         "layer_norm_eps": DRAW.choice([1e-5, 1e-6]),
     }
-    seeded_weights.write_hubert(str(FOLDER / name), sizes, f"{SEED}.{name}.")
+    seeded_weights.write_hubert(str(FOLDER / name), sizes, salt())
     return FOLDER / name
 
 
@@ -106,20 +111,26 @@ def record_encoder(name: str) -> None:
 def write_rmvpe(name: str) -> tuple:
     sizes = (DRAW.randint(1, 3), 1, (2, 2), DRAW.randint(2, 5), DRAW.randint(1, 3), 1, DRAW.randint(2, 7))
     path = FOLDER / f"{name}.pt"
-    seeded_weights.write_rmvpe(str(path), sizes, f"{SEED}.{name}.")
+    seeded_weights.write_rmvpe(str(path), sizes, salt())
     pipeline.sharpen(path, path)
     return path, sizes
 
 
-def record_rmvpe(name: str) -> None:
+def draw_rmvpe(name: str) -> tuple:
+    """A network and a recording; whether its pitch hangs on no rounding."""
     rmvpe = pipeline.pitch(*write_rmvpe(name))
-    audio = until(lambda audio: pipeline.is_clear(rmvpe, audio, 0), lambda: sound(DRAW.randint(600, 30_000)))
+    audio = sound(DRAW.randint(600, 30_000))
+    return rmvpe, audio, pipeline.is_clear(rmvpe, audio, 0)
+
+
+def record_rmvpe(name: str) -> None:
+    rmvpe, audio, _ = until(lambda drawn: drawn[-1], lambda: draw_rmvpe(name))
     mel, salience = pipeline.salience(rmvpe, audio)
     f0 = rmvpe.infer_from_audio(audio, pipeline.THRESHOLD)
     save(name, {"wav": audio, "mel": mel.T, "salience": salience, "f0": f0})
 
 
-def train_index(name: str, rows: np.ndarray, lists: int, probes: int) -> faiss.Index:
+def train_index(rows: np.ndarray, lists: int, probes: int) -> faiss.Index:
     index = faiss.index_factory(rows.shape[1], f"IVF{lists},Flat")
     faiss.extract_index_ivf(index).nprobe = probes
     index.train(rows)
@@ -143,7 +154,7 @@ def record_index(name: str, rows: int, lists: int, added: int) -> None:
     dim = DRAW.randint(5, 800)
     centres = NUMBERS.standard_normal((lists, dim))
     data = (centres[np.arange(rows) % lists] + 0.5 * NUMBERS.standard_normal((rows, dim))).astype(np.float32)
-    index = train_index(name, data, lists, DRAW.choice([1, 1, 2]))
+    index = train_index(data, lists, DRAW.choice([1, 1, 2]))
     nearest = index.quantizer.search(data, 1)[1].ravel()
     index.add(data[np.argsort(nearest, kind="stable")[:added]])
     faiss.write_index(index, str(FOLDER / f"{name}.index"))
@@ -160,7 +171,8 @@ def record_index(name: str, rows: int, lists: int, added: int) -> None:
     save(name, {"queries": queries, "distances": distances, "ids": ids, "blend": blend})
 
 
-def record_conversion(name: str, version: str, has_f0: bool) -> None:
+def draw_conversion(name: str, version: str, has_f0: bool) -> tuple:
+    """Networks, an index, settings and a recording; whether what comes of them hangs on no rounding."""
     synthesizer, converter = pipeline.voice(write_voice(name, version, has_f0, DRAW.choice("12")))
     heads = DRAW.choice([1, 2, 3, 4])
     encoder = pipeline.encoder(write_encoder(f"{name}.encoder", 768 if version == "v2" else 12 * heads, heads))
@@ -171,24 +183,25 @@ def record_conversion(name: str, version: str, has_f0: bool) -> None:
         return (encoder.final_proj(hidden) if version == "v1" else hidden)[0].numpy()
 
     rows = np.concatenate([units(sound(48_000)) for _ in range(4)])
-    index = train_index(name, rows, DRAW.randint(1, 12), 1)
+    index = train_index(rows, DRAW.randint(1, 12), 1)
     index.add(rows)
-    path = FOLDER / f"{name}.index"
-    faiss.write_index(index, str(path))
+    faiss.write_index(index, str(FOLDER / f"{name}.index"))
     settings = {
         "sid": DRAW.randrange(synthesizer.spk_embed_dim), "f0_up_key": DRAW.randint(-12, 12),
         "index_rate": DRAW.random(), "rms_mix_rate": DRAW.choice([0.0, 1.0, DRAW.random()]),
         "protect": DRAW.choice([0.5, 0.5 * DRAW.random()]),
     }
+    audio = sound(DRAW.randint(4_000, 50_000))
+    padded = pipeline.padded(audio)
+    is_clear = not has_f0 or pipeline.is_clear(rmvpe, padded, settings["f0_up_key"])
+    is_clear = is_clear and is_clear_search(index, units(padded), in_order=False).all()
+    return (synthesizer, converter, encoder, rmvpe), settings, audio, is_clear
 
-    def is_clear(audio):
-        padded = pipeline.padded(audio)
-        pitch = not has_f0 or pipeline.is_clear(rmvpe, padded, settings["f0_up_key"])
-        return pitch and is_clear_search(index, units(padded), in_order=False).all()
 
-    audio = until(is_clear, lambda: sound(DRAW.randint(4_000, 50_000)))
-    networks = (synthesizer, converter, encoder, rmvpe)
-    files = {"file_index": str(path), "if_f0": int(has_f0)}
+def record_conversion(name: str, version: str, has_f0: bool) -> None:
+    # Some networks give a steady pitch that lies on an edge, so everything is drawn again.
+    networks, settings, audio, _ = until(lambda drawn: drawn[-1], lambda: draw_conversion(name, version, has_f0))
+    files = {"file_index": str(FOLDER / f"{name}.index"), "if_f0": int(has_f0)}
     result = pipeline.convert(networks, audio, version, **files, **settings)
     last_bit = pipeline.last_bit(result, networks, audio, version, **files, **settings)
     numbers = {key: [value] for key, value in settings.items()}
