@@ -123,8 +123,9 @@ pub fn record(path: &Path) -> Server {
     Server::start("pacat", &arguments)
 }
 
-const FORMAT: [&str; 5] = [
+const FORMAT: [&str; 6] = [
     "--raw",
+    "--latency-msec=50",
     "--rate=48000",
     "--channels=4",
     "--channel-map=front-left,front-right,rear-left,rear-right",

@@ -18,6 +18,8 @@ pub(super) const PIECE: usize = 256;
 const MARGIN_S: f64 = 0.002;
 /// Room of a ring, in targets.
 const ROOM: usize = 8;
+/// Share of each look at what waits in its mean.
+const SMOOTHING: f64 = 0.03;
 /// Length of fades around a gap, in ms.
 const FADE_MS: f32 = 2.0;
 
@@ -25,8 +27,7 @@ const FADE_MS: f32 = 2.0;
 pub(super) fn crossing() -> (BridgeControl, Far, Near) {
     let (to_far, far) = hand_over();
     let (to_near, near) = hand_over();
-    let control =
-        BridgeControl { to_far, to_near, blocks: (0, 0), latency_samples: 0.0, telemetry: Vec::new(), gaps: 0 };
+    let control = BridgeControl { to_far, to_near, built: Built::default(), telemetry: Vec::new(), gaps: 0 };
     (control, Far { arriving: far, rings: None }, Near { arriving: near, captures: None })
 }
 
@@ -34,12 +35,23 @@ pub(super) fn crossing() -> (BridgeControl, Far, Near) {
 pub(super) struct BridgeControl {
     to_far: Sender<Vec<AudioTx>>,
     to_near: Sender<Vec<Box<dyn RtNode>>>,
-    /// The blocks that it was built for, in and out.
-    blocks: (usize, usize),
-    latency_samples: f64,
+    built: Built,
     telemetry: Vec<SnapshotRx<CaptureTelemetry>>,
     /// Gaps counted so far.
     gaps: u64,
+}
+
+/// What a bridge was built for, and how full it is.
+#[derive(Clone, Copy, Default)]
+struct Built {
+    in_block: usize,
+    out_block: usize,
+    /// Samples of the output's rate in one of the input's.
+    ratio: f64,
+    /// The filter's own latency, in samples of the output's rate.
+    filter_samples: f64,
+    /// Samples of the input that wait before a block is taken, on average of late.
+    waiting: f64,
 }
 
 impl BridgeControl {
@@ -75,8 +87,11 @@ impl BridgeControl {
             rings.push(ring);
             self.telemetry.push(telemetry);
         }
-        self.latency_samples = captures.first().map_or(0.0, |capture: &Box<dyn RtNode>| capture.latency_samples());
-        self.blocks = (in_block, out_block);
+        let ratio = f64::from(out_hz) / f64::from(in_hz);
+        let waiting = target_samples as f64;
+        let latency_samples = captures.first().map_or(0.0, |capture: &Box<dyn RtNode>| capture.latency_samples());
+        let filter_samples = latency_samples - waiting * ratio;
+        self.built = Built { in_block, out_block, ratio, filter_samples, waiting };
         self.gaps = 0;
         // Either all is sent or nothing: both ends are asked for room first.
         if self.to_near.out() < Sender::<()>::LIMIT && self.to_far.out() < Sender::<()>::LIMIT {
@@ -88,12 +103,22 @@ impl BridgeControl {
 
     /// Whether blocks of these lengths are more than it was built for.
     pub(super) fn is_outgrown(&self, in_block: usize, out_block: usize) -> bool {
-        in_block > self.blocks.0 || out_block > self.blocks.1
+        in_block > self.built.in_block || out_block > self.built.out_block
     }
 
-    /// Samples of the output's rate by which what has crossed is late.
+    /// Looks at how much waits now. To be called every few milliseconds.
+    pub(super) fn observe(&mut self) {
+        let Some(telemetry) = self.telemetry.first_mut() else { return };
+        let Built { out_block, ratio, .. } = self.built;
+        // Told after a block was taken.
+        let waiting = telemetry.latest().waiting_samples as f64 + out_block as f64 / ratio;
+        self.built.waiting += SMOOTHING * (waiting - self.built.waiting);
+    }
+
+    /// Samples of the output's rate by which what crosses is late: more than was aimed at while a disturbance, such as
+    /// a callback that came late, is being made good.
     pub(super) fn latency_samples(&self) -> f64 {
-        self.latency_samples
+        self.built.waiting * self.built.ratio + self.built.filter_samples
     }
 
     /// Times that audio was missing or too much, since the last call.

@@ -213,6 +213,7 @@ impl CardConnection {
 
 impl Connection for CardConnection {
     fn failure(&mut self, stalled: Duration) -> Option<String> {
+        self.control.observe();
         let (input, output) = self.latencies();
         self.seat.set_latencies(input, output);
         for _ in 0..self.control.new_gaps() {
