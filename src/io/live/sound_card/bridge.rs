@@ -23,6 +23,12 @@ const SMOOTHING: f64 = 0.03;
 /// Length of fades around a gap, in ms.
 const FADE_MS: f32 = 2.0;
 
+/// One per channel, at the input.
+struct Rings(Vec<AudioTx>);
+
+/// One per channel, at the output.
+struct Captures(Vec<Box<dyn RtNode>>);
+
 /// The ends of a way without a bridge yet: control's, the input's and the output's.
 pub(super) fn crossing() -> (BridgeControl, Far, Near) {
     let (to_far, far) = hand_over();
@@ -33,8 +39,8 @@ pub(super) fn crossing() -> (BridgeControl, Far, Near) {
 
 /// Control's end.
 pub(super) struct BridgeControl {
-    to_far: Sender<Vec<AudioTx>>,
-    to_near: Sender<Vec<Box<dyn RtNode>>>,
+    to_far: Sender<Rings>,
+    to_near: Sender<Captures>,
     built: Built,
     telemetry: Vec<SnapshotRx<CaptureTelemetry>>,
     /// Gaps counted so far.
@@ -79,17 +85,18 @@ impl BridgeControl {
             device_outputs: 0,
             live: LiveParams::default(),
         };
-        let (mut rings, mut captures) = (Vec::new(), Vec::new());
+        let (mut rings, mut captures, mut latency_samples) = (Rings(Vec::new()), Captures(Vec::new()), 0.0);
         self.telemetry.clear();
         for _ in 0..channels {
             let (capture, ring, telemetry) = Capture::new(settings);
-            captures.push(Box::new(capture).prepare(&setup)?);
-            rings.push(ring);
+            let capture = Box::new(capture).prepare(&setup)?;
+            latency_samples = capture.latency_samples();
+            captures.0.push(capture);
+            rings.0.push(ring);
             self.telemetry.push(telemetry);
         }
         let ratio = f64::from(out_hz) / f64::from(in_hz);
         let waiting = target_samples as f64;
-        let latency_samples = captures.first().map_or(0.0, |capture: &Box<dyn RtNode>| capture.latency_samples());
         let filter_samples = latency_samples - waiting * ratio;
         self.built = Built { in_block, out_block, ratio, filter_samples, waiting };
         self.gaps = 0;
@@ -133,8 +140,8 @@ impl BridgeControl {
 
 /// The input callback's end.
 pub(super) struct Far {
-    arriving: Receiver<Vec<AudioTx>>,
-    rings: Option<Box<Vec<AudioTx>>>,
+    arriving: Receiver<Rings>,
+    rings: Option<Box<Rings>>,
 }
 
 impl Far {
@@ -149,7 +156,7 @@ impl Far {
 
     /// Sends samples of one channel.
     pub(super) fn send(&mut self, channel: usize, samples: &[f32]) {
-        if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.get_mut(channel)) {
+        if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.0.get_mut(channel)) {
             ring.push(samples);
         }
     }
@@ -157,8 +164,8 @@ impl Far {
 
 /// The output callback's end.
 pub(super) struct Near {
-    arriving: Receiver<Vec<Box<dyn RtNode>>>,
-    captures: Option<Box<Vec<Box<dyn RtNode>>>>,
+    arriving: Receiver<Captures>,
+    captures: Option<Box<Captures>>,
 }
 
 impl Near {
@@ -178,7 +185,7 @@ impl Near {
             return;
         };
         let live = LiveParams::default();
-        for (capture, channel) in captures.iter_mut().zip(captured) {
+        for (capture, channel) in captures.0.iter_mut().zip(captured) {
             let mut block = Block::new(&live, false, &[], 0, frames, &mut []);
             capture.process(&mut block, &[], &mut [&mut channel[..frames]]);
         }
