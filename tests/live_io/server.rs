@@ -20,7 +20,7 @@ pub fn apart(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
     let status = loop {
         match process.try_wait().expect("a process of ours") {
             Some(status) => break status,
-            None if start.elapsed() > Duration::from_secs(120) => {
+            None if start.elapsed() > Duration::from_mins(2) => {
                 process.kill().expect("a process of ours");
                 panic!("{name} hung");
             }

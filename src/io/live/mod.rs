@@ -10,7 +10,7 @@
 //! | [`Null`] | clocked by hand, for tests |
 //! | [`FileDevice`] | a recording, at clock speed or as fast as possible |
 //! | `Jack` (feature `jack`) | ports of a JACK server, with their latency told to it |
-//! | `SoundCard` (feature `cpal`) | what the system offers: `ALSA`, `PipeWire`, `PulseAudio`, `CoreAudio`, `WASAPI`, `ASIO` |
+//! | `SoundCard` (feature `cpal`) | what the system offers: ALSA, PipeWire, PulseAudio, CoreAudio, WASAPI, ASIO |
 //!
 //! A device that is lost, because its server died or hangs or its cable was pulled, is never an error of a running
 //! device: its [`DeviceEvent`]s tell, a supervising thread calls it back, and the graph runs on silence meanwhile. The

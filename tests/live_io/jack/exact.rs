@@ -12,7 +12,7 @@ use crate::support::{Control, noise, through_a_worker};
 
 /// Samples that the worker has to answer.
 const LEAD: usize = 4800;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn insert() -> Jack {
     Jack {

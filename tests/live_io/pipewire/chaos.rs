@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use syrinx::io::live::{Backend, Choice, DeviceEvent, DeviceState, RunningDevice, SoundCard};
 
-use super::rig::{Rig, card, with_environment};
+use super::rig::{Rig, card, plug, prefer, unplug, with_environment};
 use crate::server::wait_until;
 use crate::support::{Control, limited};
 
@@ -44,17 +44,17 @@ fn a_daemon_that_is_killed_and_restarted_finds_its_streams_back() {
 #[test]
 fn a_card_that_is_pulled_out_and_put_back_is_called_back_by_its_name() {
     with_environment("pipewire::chaos::a_card_that_is_pulled_out_and_put_back_is_called_back_by_its_name", || {
-        let rig = Rig::start(512);
-        let handle = rig.plug("Headset", 2);
+        let _rig = Rig::start(512);
+        let handle = plug("Headset", 2);
         let (_control, device) =
             running(SoundCard { output: Choice::Named("headset".into()), output_channels: Vec::new(), ..card(512) });
         assert_eq!((device.format().inputs, device.format().outputs), (1, 2));
-        rig.unplug(&handle);
+        unplug(&handle);
         assert!(device.wait_for(DeviceState::Lost, LONG));
         let reason = std::iter::from_fn(|| device.next_event())
             .find_map(|event| if let DeviceEvent::Lost { reason } = event { Some(reason) } else { None });
         println!("lost: {reason:?}");
-        rig.plug("Headset", 2);
+        plug("Headset", 2);
         assert!(device.wait_for(DeviceState::Running, LONG));
         calls_back(&device);
         assert!(device.stop().processor.is_some());
@@ -64,12 +64,12 @@ fn a_card_that_is_pulled_out_and_put_back_is_called_back_by_its_name() {
 #[test]
 fn a_default_card_that_changes_takes_the_stream_along() {
     with_environment("pipewire::chaos::a_default_card_that_changes_takes_the_stream_along", || {
-        let rig = Rig::start(512);
-        rig.plug("Other", 2);
-        rig.prefer("M");
+        let _rig = Rig::start(512);
+        plug("Other", 2);
+        prefer("M");
         let (_control, device) =
             running(SoundCard { output: Choice::Default, output_channels: Vec::new(), ..card(512) });
-        rig.prefer("Other");
+        prefer("Other");
         let mut moved = false;
         wait_until("it is told", LONG, || {
             moved |= std::iter::from_fn(|| device.next_event()).any(|event| event == DeviceEvent::Moved);

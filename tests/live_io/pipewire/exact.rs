@@ -51,6 +51,8 @@ fn noise_crosses_two_streams_of_1024_frames_unharmed_with_the_latency_that_is_re
     );
 }
 
+/// A machine that does other things loses blocks before they reach us, so a measurement may be disturbed; one in four is
+/// not.
 fn noise_crosses(name: &str, frames: u32) {
     with_environment(name, || {
         let _rig = Rig::start(frames);
@@ -60,43 +62,49 @@ fn noise_crosses(name: &str, frames: u32) {
         assert_eq!(format.block_frames, frames as usize);
         let (_control, processor) = limited(device.format());
         let device = device.start(processor);
-        // The ratio settles.
-        std::thread::sleep(Duration::from_secs(15));
-        let before = device.telemetry();
-
-        let (said, heard) = (folder().join("said.raw"), folder().join("heard.raw"));
-        let said_frames = rumble(6 * 48_000).into_iter().map(|x| [0.9 * x, 0.0, 0.0, 0.0]);
-        let bytes: Vec<u8> = said_frames.flatten().flat_map(f32::to_le_bytes).collect();
-        std::fs::write(&said, bytes).expect("a file");
-        let recorder = record(&heard);
-        wait_until("the recorder", LONG, || heard.metadata().is_ok_and(|file| file.len() > 100_000));
-        play(&said);
-        std::thread::sleep(Duration::from_millis(500));
-        drop(recorder);
-        let after = device.telemetry();
-        assert_eq!((after.state, after.losses), (DeviceState::Running, 0));
-
-        let bytes = std::fs::read(&heard).expect("a recording");
-        let samples = bytes.chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().expect("four bytes")));
-        let samples: Vec<f32> = samples.collect();
-        let channel = |n: usize| samples.iter().skip(n).step_by(4).copied().collect::<Vec<f32>>();
-        let (said, heard) = (channel(0), channel(2));
-        let start = said.iter().position(|&x| x != 0.0).expect("noise") + 9600;
-        let windows: Vec<(usize, f64)> = (0..25)
-            .map(|window| start + window * 9600)
-            .map(|at| best_lag(&said[at..at + 4800], &heard[at..], 500..6000))
-            .collect();
-        let reported = after.latency_samples();
-        let lost = after.xruns - before.xruns;
-        println!("{frames} frames: reported {reported}, xruns {lost}, (measured, correlation): {windows:?}");
-        // A machine that does other things may lose a block or two; all else arrives, and when it was told to.
-        let whole: Vec<usize> = windows.iter().filter(|window| window.1 > 0.99).map(|window| window.0).collect();
-        assert!(whole.len() >= 20 && lost <= 2, "{} of 25 windows are whole, {lost} xruns", whole.len());
-        // Where in its cycle PipeWire serves each stream is its own affair, and so are the last few milliseconds.
-        let near = whole.iter().filter(|lag| lag.abs_diff(reported) <= frames as usize * 3 / 4).count();
-        assert!(near >= 20, "reported {reported}, measured {whole:?}");
+        let undisturbed = (1..=4).any(|attempt| {
+            // The ratio settles.
+            std::thread::sleep(Duration::from_secs(10));
+            let before = device.telemetry();
+            let windows = measure(attempt);
+            let after = device.telemetry();
+            assert_eq!((after.state, after.losses), (DeviceState::Running, 0));
+            // What waits in the bridge may be on its way back to its aim.
+            let mut reported = [before.latency_samples(), after.latency_samples()];
+            reported.sort_unstable();
+            let xruns = after.xruns - before.xruns;
+            println!("{frames} frames: reported {reported:?}, xruns {xruns}, (measured, correlation): {windows:?}");
+            // Where in its cycle PipeWire serves each stream is its own affair, and so are the last milliseconds.
+            let slack = frames as usize / 2;
+            let near = |lag: usize| (reported[0] - slack..=reported[1] + slack).contains(&lag);
+            windows.len() == 25 && windows.iter().all(|&(lag, correlation)| correlation > 0.99 && near(lag))
+        });
+        assert!(undisturbed, "no measurement is whole, at the latency that was reported");
         assert!(device.stop().processor.is_some());
     });
+}
+
+/// Plays noise into what the device captures, and finds it in what it plays: lag and correlation, window by window.
+fn measure(attempt: u32) -> Vec<(usize, f64)> {
+    let file = |name: &str| folder().join(format!("{name}-{attempt}.raw"));
+    let (said, heard) = (file("said"), file("heard"));
+    let said_frames = rumble(6 * 48_000).into_iter().map(|x| [0.9 * x, 0.0, 0.0, 0.0]);
+    let bytes: Vec<u8> = said_frames.flatten().flat_map(f32::to_le_bytes).collect();
+    std::fs::write(&said, bytes).expect("a file");
+    let recorder = record(&heard);
+    wait_until("the recorder", LONG, || heard.metadata().is_ok_and(|file| file.len() > 100_000));
+    play(&said);
+    std::thread::sleep(Duration::from_secs(1));
+    drop(recorder);
+
+    let bytes = std::fs::read(&heard).expect("a recording");
+    let samples = bytes.chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().expect("four bytes")));
+    let samples: Vec<f32> = samples.collect();
+    let channel = |n: usize| samples.iter().skip(n).step_by(4).copied().collect::<Vec<f32>>();
+    let (said, heard) = (channel(0), channel(2));
+    let start = said.iter().position(|&x| x != 0.0).expect("noise") + 9600;
+    let windows = (0..25).map(|window| start + window * 9600).filter(|at| at + 960 + 8000 <= heard.len());
+    windows.map(|at| best_lag(&said[at..at + 960], &heard[at..], 500..8000)).collect()
 }
 
 #[test]

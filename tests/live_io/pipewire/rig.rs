@@ -56,41 +56,41 @@ impl Rig {
         let pulse = Server::start("pipewire-pulse", &[]);
         wait_until("PipeWire's PulseAudio", LONG, || succeeds("pactl", &["info"]));
         let rig = Self { _pulse: pulse, _session: session, _pipewire: pipewire, _bus: bus };
-        rig.plug("M", 4);
+        plug("M", 4);
         assert!(succeeds("pw-metadata", &["-n", "settings", "0", "clock.force-quantum", &frames.to_string()]));
         rig
     }
+}
 
-    /// Adds a sink, and returns a handle to remove it.
-    pub fn plug(&self, name: &str, channels: usize) -> String {
-        let map = ["front-left", "front-right", "rear-left", "rear-right"][..channels].join(",");
-        let arguments = [
-            "load-module",
-            "module-null-sink",
-            &format!("sink_name={name}"),
-            &format!("channels={channels}"),
-            "rate=48000",
-            &format!("channel_map={map}"),
-        ];
-        let output = Command::new("pactl").args(arguments).output().expect("pactl");
-        assert!(output.status.success(), "{output:?}");
-        let listed = || Command::new("pactl").args(["list", "short", "sinks"]).output().expect("pactl").stdout;
-        wait_until("the sink", LONG, || {
-            let listed = String::from_utf8_lossy(&listed()).into_owned();
-            listed.lines().any(|line| line.split('\t').nth(1) == Some(name))
-        });
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
+/// Adds a sink, and returns a handle to remove it.
+pub fn plug(name: &str, channels: usize) -> String {
+    let map = ["front-left", "front-right", "rear-left", "rear-right"][..channels].join(",");
+    let arguments = [
+        "load-module",
+        "module-null-sink",
+        &format!("sink_name={name}"),
+        &format!("channels={channels}"),
+        "rate=48000",
+        &format!("channel_map={map}"),
+    ];
+    let output = Command::new("pactl").args(arguments).output().expect("pactl");
+    assert!(output.status.success(), "{output:?}");
+    let listed = || Command::new("pactl").args(["list", "short", "sinks"]).output().expect("pactl").stdout;
+    wait_until("the sink", LONG, || {
+        let listed = String::from_utf8_lossy(&listed()).into_owned();
+        listed.lines().any(|line| line.split('\t').nth(1) == Some(name))
+    });
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
 
-    /// Removes a sink.
-    pub fn unplug(&self, handle: &str) {
-        assert!(succeeds("pactl", &["unload-module", handle]));
-    }
+/// Removes a sink.
+pub fn unplug(handle: &str) {
+    assert!(succeeds("pactl", &["unload-module", handle]));
+}
 
-    /// Makes a sink the default.
-    pub fn prefer(&self, name: &str) {
-        assert!(succeeds("pactl", &["set-default-sink", name]));
-    }
+/// Makes a sink the default.
+pub fn prefer(name: &str) {
+    assert!(succeeds("pactl", &["set-default-sink", name]));
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
@@ -123,8 +123,9 @@ pub fn record(path: &Path) -> Server {
     Server::start("pacat", &arguments)
 }
 
-const FORMAT: [&str; 5] = [
+const FORMAT: [&str; 6] = [
     "--raw",
+    "--latency-msec=50",
     "--rate=48000",
     "--channels=4",
     "--channel-map=front-left,front-right,rear-left,rear-right",

@@ -18,28 +18,46 @@ pub(super) const PIECE: usize = 256;
 const MARGIN_S: f64 = 0.002;
 /// Room of a ring, in targets.
 const ROOM: usize = 8;
+/// Share of each look at what waits in its mean.
+const SMOOTHING: f64 = 0.03;
 /// Length of fades around a gap, in ms.
 const FADE_MS: f32 = 2.0;
+
+/// One per channel, at the input.
+struct Rings(Vec<AudioTx>);
+
+/// One per channel, at the output.
+struct Captures(Vec<Box<dyn RtNode>>);
 
 /// The ends of a way without a bridge yet: control's, the input's and the output's.
 pub(super) fn crossing() -> (BridgeControl, Far, Near) {
     let (to_far, far) = hand_over();
     let (to_near, near) = hand_over();
-    let control =
-        BridgeControl { to_far, to_near, blocks: (0, 0), latency_samples: 0.0, telemetry: Vec::new(), gaps: 0 };
+    let control = BridgeControl { to_far, to_near, built: Built::default(), telemetry: Vec::new(), gaps: 0 };
     (control, Far { arriving: far, rings: None }, Near { arriving: near, captures: None })
 }
 
 /// Control's end.
 pub(super) struct BridgeControl {
-    to_far: Sender<Vec<AudioTx>>,
-    to_near: Sender<Vec<Box<dyn RtNode>>>,
-    /// The blocks that it was built for, in and out.
-    blocks: (usize, usize),
-    latency_samples: f64,
+    to_far: Sender<Rings>,
+    to_near: Sender<Captures>,
+    built: Built,
     telemetry: Vec<SnapshotRx<CaptureTelemetry>>,
     /// Gaps counted so far.
     gaps: u64,
+}
+
+/// What a bridge was built for, and how full it is.
+#[derive(Clone, Copy, Default)]
+struct Built {
+    in_block: usize,
+    out_block: usize,
+    /// Samples of the output's rate in one of the input's.
+    ratio: f64,
+    /// The filter's own latency, in samples of the output's rate.
+    filter_samples: f64,
+    /// Samples of the input that wait before a block is taken, on average of late.
+    waiting: f64,
 }
 
 impl BridgeControl {
@@ -67,16 +85,20 @@ impl BridgeControl {
             device_outputs: 0,
             live: LiveParams::default(),
         };
-        let (mut rings, mut captures) = (Vec::new(), Vec::new());
+        let (mut rings, mut captures, mut latency_samples) = (Rings(Vec::new()), Captures(Vec::new()), 0.0);
         self.telemetry.clear();
         for _ in 0..channels {
             let (capture, ring, telemetry) = Capture::new(settings);
-            captures.push(Box::new(capture).prepare(&setup)?);
-            rings.push(ring);
+            let capture = Box::new(capture).prepare(&setup)?;
+            latency_samples = capture.latency_samples();
+            captures.0.push(capture);
+            rings.0.push(ring);
             self.telemetry.push(telemetry);
         }
-        self.latency_samples = captures.first().map_or(0.0, |capture: &Box<dyn RtNode>| capture.latency_samples());
-        self.blocks = (in_block, out_block);
+        let ratio = f64::from(out_hz) / f64::from(in_hz);
+        let waiting = target_samples as f64;
+        let filter_samples = latency_samples - waiting * ratio;
+        self.built = Built { in_block, out_block, ratio, filter_samples, waiting };
         self.gaps = 0;
         // Either all is sent or nothing: both ends are asked for room first.
         if self.to_near.out() < Sender::<()>::LIMIT && self.to_far.out() < Sender::<()>::LIMIT {
@@ -88,12 +110,22 @@ impl BridgeControl {
 
     /// Whether blocks of these lengths are more than it was built for.
     pub(super) fn is_outgrown(&self, in_block: usize, out_block: usize) -> bool {
-        in_block > self.blocks.0 || out_block > self.blocks.1
+        in_block > self.built.in_block || out_block > self.built.out_block
     }
 
-    /// Samples of the output's rate by which what has crossed is late.
+    /// Looks at how much waits now. To be called every few milliseconds.
+    pub(super) fn observe(&mut self) {
+        let Some(telemetry) = self.telemetry.first_mut() else { return };
+        let Built { out_block, ratio, .. } = self.built;
+        // Told after a block was taken.
+        let waiting = telemetry.latest().waiting_samples as f64 + out_block as f64 / ratio;
+        self.built.waiting += SMOOTHING * (waiting - self.built.waiting);
+    }
+
+    /// Samples of the output's rate by which what crosses is late: more than was aimed at while a disturbance, such as
+    /// a callback that came late, is being made good.
     pub(super) fn latency_samples(&self) -> f64 {
-        self.latency_samples
+        self.built.waiting * self.built.ratio + self.built.filter_samples
     }
 
     /// Times that audio was missing or too much, since the last call.
@@ -108,8 +140,8 @@ impl BridgeControl {
 
 /// The input callback's end.
 pub(super) struct Far {
-    arriving: Receiver<Vec<AudioTx>>,
-    rings: Option<Box<Vec<AudioTx>>>,
+    arriving: Receiver<Rings>,
+    rings: Option<Box<Rings>>,
 }
 
 impl Far {
@@ -124,7 +156,7 @@ impl Far {
 
     /// Sends samples of one channel.
     pub(super) fn send(&mut self, channel: usize, samples: &[f32]) {
-        if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.get_mut(channel)) {
+        if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.0.get_mut(channel)) {
             ring.push(samples);
         }
     }
@@ -132,8 +164,8 @@ impl Far {
 
 /// The output callback's end.
 pub(super) struct Near {
-    arriving: Receiver<Vec<Box<dyn RtNode>>>,
-    captures: Option<Box<Vec<Box<dyn RtNode>>>>,
+    arriving: Receiver<Captures>,
+    captures: Option<Box<Captures>>,
 }
 
 impl Near {
@@ -153,7 +185,7 @@ impl Near {
             return;
         };
         let live = LiveParams::default();
-        for (capture, channel) in captures.iter_mut().zip(captured) {
+        for (capture, channel) in captures.0.iter_mut().zip(captured) {
             let mut block = Block::new(&live, false, &[], 0, frames, &mut []);
             capture.process(&mut block, &[], &mut [&mut channel[..frames]]);
         }

@@ -41,7 +41,7 @@ const DEAF: Duration = Duration::from_secs(3);
 
 /// Blocks that a host holds in each direction beyond the latency that it names.
 ///
-/// `PipeWire` serves these streams between its cycles, not in them: what is captured comes a cycle later, and what is
+/// PipeWire serves these streams between its cycles, not in them: what is captured comes a cycle later, and what is
 /// played goes out with the next.
 fn unnamed_blocks(host: HostId) -> f64 {
     if host.to_string() == "pipewire" { 1.0 } else { 0.0 }
@@ -213,6 +213,7 @@ impl CardConnection {
 
 impl Connection for CardConnection {
     fn failure(&mut self, stalled: Duration) -> Option<String> {
+        self.control.observe();
         let (input, output) = self.latencies();
         self.seat.set_latencies(input, output);
         for _ in 0..self.control.new_gaps() {
