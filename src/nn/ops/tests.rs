@@ -13,6 +13,7 @@ use super::cpu::gru::Gru;
 use super::cpu::level::Level;
 use super::cpu::linear::Linear;
 use super::cpu::residual_stage::{self, ResidualStage};
+use super::cpu::tap_sum::{self, TapSum};
 use super::cpu::{Around, activation};
 use super::{Activation, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, plain};
 
@@ -45,6 +46,55 @@ fn assert_close(level: Level, found: &[f32], expected: &[f32]) {
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (found - expected).abs();
         assert!(error <= TOLERANCE * expected.abs().max(1.0), "{level:?} at {index}: {found}, not {expected}");
+    }
+}
+
+#[test]
+fn any_run_of_row_blocks_is_split_as_in_the_whole() {
+    for level in Level::available() {
+        for rows in 0..100 {
+            let blocks: Vec<_> = tap_sum::row_blocks(level, rows).collect();
+            assert_eq!(blocks.iter().map(|&(_, size)| size).sum::<usize>(), rows, "{level:?}");
+            for start in 0..blocks.len() {
+                for end in start + 1..=blocks.len() {
+                    let first = blocks[start].0;
+                    let run: Vec<_> = blocks[start..end].iter().map(|&(row, size)| (row - first, size)).collect();
+                    let rows = run.iter().map(|&(_, size)| size).sum();
+                    assert_eq!(tap_sum::row_blocks(level, rows).collect::<Vec<_>>(), run, "{level:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_of_more_taps_and_rows_than_are_held_at_once_equal_plain_ones() {
+    // Terms cancel little, so that the sums grow with the root of their number.
+    for (rows, taps, columns) in [(1, 700, 5), (8, 257, 33), (9, 513, 16), (103, 300, 50), (200, 600, 17)] {
+        let (x, weights) = (noise(1, taps * columns + 64), noise(2, rows * taps));
+        let (bias, before) = (noise(3, rows), noise(4, rows * columns));
+        let offsets: Vec<u32> = (0..taps).map(|k| (k * columns) as u32).collect();
+        for level in Level::available() {
+            for accumulate in [false, true] {
+                let mut found = before.clone();
+                let packed = tap_sum::pack(level, rows, taps, |row, k| weights[row * taps + k]);
+                let sum =
+                    TapSum { x: &x, offsets: &offsets, weights: &packed, bias: Some(&bias), rows, columns, accumulate };
+                #[allow(unsafe_code, reason = "the kernel under test")]
+                // SAFETY: `found` holds `rows` rows of `columns`, and `x` has room beyond its last column.
+                unsafe {
+                    sum.write(level, found.as_mut_ptr(), columns);
+                }
+                let plain = |row: usize, column: usize| {
+                    let terms =
+                        (0..taps).map(|k| f64::from(weights[row * taps + k]) * f64::from(x[k * columns + column]));
+                    let start = if accumulate { before[row * columns + column] } else { 0.0 };
+                    (terms.sum::<f64>() + f64::from(bias[row]) + f64::from(start)) as f32
+                };
+                let expected: Vec<f32> = (0..rows * columns).map(|at| plain(at / columns, at % columns)).collect();
+                assert_close(level, &found, &expected);
+            }
+        }
     }
 }
 

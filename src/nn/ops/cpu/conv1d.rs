@@ -22,7 +22,7 @@ pub struct Conv1d {
     bias: Vec<f32>,
 }
 
-/// Rows of one group that are summed at once.
+/// Rows of one group, the least that one task has.
 #[derive(Clone, Copy)]
 struct Block {
     group: usize,
@@ -108,12 +108,11 @@ impl Conv1d {
         };
         let offsets: Vec<u32> = (0..per_row).map(offset).collect();
         scratch::with(self.in_per_group * stride * row + OVERREAD, |input| {
-            let mut filled = None;
-            for &Block { group, first, rows } in blocks {
-                if filled.replace(group) != Some(group) {
-                    let channels = (entry * groups + group) * self.in_per_group * time..;
-                    self.fill(&x[channels][..self.in_per_group * time], time, samples.start, row, around, input);
-                }
+            for blocks in blocks.chunk_by(|a, b| a.group == b.group) {
+                let Block { group, first, .. } = blocks[0];
+                let rows: usize = blocks.iter().map(|block| block.rows).sum();
+                let channels = (entry * groups + group) * self.in_per_group * time..;
+                self.fill(&x[channels][..self.in_per_group * time], time, samples.start, row, around, input);
                 let channel = group * self.out_per_group + first;
                 let sum = TapSum {
                     x: input,

@@ -3,6 +3,8 @@
 //! The inner loop runs with the roles exchanged: the packed weights are its signals, the rows of input its weights, so
 //! that its columns are the output features.
 
+use std::ops::Range;
+
 use super::level::Level;
 use super::parallel::{Grid, Output};
 use super::tap_sum::{self, OVERREAD, TapSum};
@@ -68,41 +70,36 @@ impl Linear {
         });
     }
 
-    fn tile(
-        &self,
-        x: &[f32],
-        tile: std::ops::Range<usize>,
-        panels: std::ops::Range<usize>,
-        around: Around,
-        out: Output,
-    ) {
+    fn tile(&self, x: &[f32], tile: Range<usize>, panels: Range<usize>, around: Around, out: Output) {
+        /// Panels after which the activation follows, while their output is in the cache.
+        const AT_ONCE: usize = 8;
         let depth = self.inputs + 1;
-        let blocks = tap_sum::row_blocks(self.level, tile.len());
+        let columns = |panels: Range<usize>| panels.start * self.panel..(panels.end * self.panel).min(self.outputs);
         scratch::with(tile.len() * depth, |packed| {
             self.pack_rows(&x[tile.start * self.inputs..tile.end * self.inputs], around, packed);
-            for panel in panels {
-                let first_output = panel * self.panel;
-                let columns = self.panel.min(self.outputs - first_output);
-                for (first, rows) in blocks.clone() {
+            for start in panels.clone().step_by(AT_ONCE) {
+                let panels = start..panels.end.min(start + AT_ONCE);
+                for panel in panels.clone() {
+                    let columns = columns(panel..panel + 1);
                     let sum = TapSum {
-                        x: &self.panels[first_output * depth..],
+                        x: &self.panels[columns.start * depth..],
                         offsets: &self.offsets,
-                        weights: &packed[first * depth..][..rows * depth],
+                        weights: packed,
                         bias: None,
-                        rows,
-                        columns,
+                        rows: tile.len(),
+                        columns: columns.len(),
                         accumulate: false,
                     };
-                    let base = (tile.start + first) * self.outputs + first_output;
                     // SAFETY: each task has its own rows and panels, within the output that `run` has checked.
-                    unsafe { sum.write(self.level, out.at(base), self.outputs) };
-                    for row in 0..rows {
-                        let at = base + row * self.outputs;
-                        let residual = around.residual.map(|residual| &residual[at..at + columns]);
-                        // SAFETY: as above.
-                        let values = unsafe { out.slice(at, columns) };
-                        activation::finish(self.level, values, residual, around.after);
-                    }
+                    unsafe { sum.write(self.level, out.at(tile.start * self.outputs + columns.start), self.outputs) };
+                }
+                let columns = columns(panels);
+                for row in tile.clone() {
+                    let at = row * self.outputs + columns.start;
+                    let residual = around.residual.map(|residual| &residual[at..at + columns.len()]);
+                    // SAFETY: as above.
+                    let values = unsafe { out.slice(at, columns.len()) };
+                    activation::finish(self.level, values, residual, around.after);
                 }
             }
         });

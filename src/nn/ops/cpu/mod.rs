@@ -23,7 +23,7 @@ pub mod linear;
 mod parallel;
 pub mod residual_stage;
 mod scratch;
-mod tap_sum;
+pub mod tap_sum;
 mod vector;
 mod winograd;
 

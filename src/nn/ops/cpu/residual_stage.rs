@@ -229,25 +229,26 @@ impl ResidualStage {
         let grid = Grid::new(1, blocks.len(), work);
         let to = Output::new(to);
         grid.run(|_, part| {
-            for &(first, rows) in &blocks[grid.share(blocks.len(), part)] {
-                let sum = TapSum {
-                    x: from,
-                    offsets: &offsets,
-                    weights: &kernel.weights[first * per_row..][..rows * per_row],
-                    bias: Some(&kernel.bias[first..first + rows]),
-                    rows,
-                    columns: range.len(),
-                    accumulate: add,
-                };
-                let at = first * tile.row + range.start;
-                // SAFETY: each part has its own rows of the buffer.
-                unsafe { sum.write(self.level, to.at(at), tile.row) };
-                if !add {
-                    for row in 0..rows {
-                        // SAFETY: as above.
-                        let values = unsafe { to.slice(at + row * tile.row, range.len()) };
-                        activation::finish(self.level, values, None, RECTIFIER);
-                    }
+            let blocks = &blocks[grid.share(blocks.len(), part)];
+            let Some(&(first, _)) = blocks.first() else { return };
+            let rows: usize = blocks.iter().map(|&(_, rows)| rows).sum();
+            let sum = TapSum {
+                x: from,
+                offsets: &offsets,
+                weights: &kernel.weights[first * per_row..][..rows * per_row],
+                bias: Some(&kernel.bias[first..first + rows]),
+                rows,
+                columns: range.len(),
+                accumulate: add,
+            };
+            let at = first * tile.row + range.start;
+            // SAFETY: each part has its own rows of the buffer.
+            unsafe { sum.write(self.level, to.at(at), tile.row) };
+            if !add {
+                for row in 0..rows {
+                    // SAFETY: as above.
+                    let values = unsafe { to.slice(at + row * tile.row, range.len()) };
+                    activation::finish(self.level, values, None, RECTIFIER);
                 }
             }
         });

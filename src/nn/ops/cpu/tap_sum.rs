@@ -12,11 +12,11 @@ pub struct TapSum<'a> {
     pub x: &'a [f32],
     /// Where the signal of each weight starts in `x`.
     pub offsets: &'a [u32],
-    /// `[offsets.len(), rows]`.
+    /// `[offsets.len(), rows]` for each of the rows' blocks, as [`pack`] makes them.
     pub weights: &'a [f32],
     /// One for each row, or none.
     pub bias: Option<&'a [f32]>,
-    /// As [`row_blocks`] gives them.
+    /// Rows of the output.
     pub rows: usize,
     /// Columns of the output.
     pub columns: usize,
@@ -25,10 +25,21 @@ pub struct TapSum<'a> {
 }
 
 /// Splits `rows` into blocks of `(first, rows)`, each as large as the level sums at once while that many are left.
+///
+/// Any run of blocks is split as it was in the whole, so that it can be summed on its own.
 pub fn row_blocks(level: Level, rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    split(level.rows(), rows)
+}
+
+fn split(most: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let mut first = 0;
     std::iter::from_fn(move || {
-        let size = [level.rows(), 4, 2, 1].into_iter().find(|&size| size <= rows - first)?;
+        let left = rows - first;
+        let size = match left {
+            // Two rows alone would wait for their own sums.
+            8 | 9 if most == 6 => 4,
+            _ => [most, 4, 2, 1].into_iter().find(|&size| size <= left)?,
+        };
         first += size;
         Some((first - size, size))
     })
@@ -69,22 +80,53 @@ struct Tiles<'a> {
     stride: usize,
 }
 
+/// Rows of one size of block that are summed with the same part of the signals while that is in the first-level cache.
+#[derive(Clone, Copy)]
+struct Panel {
+    first: usize,
+    blocks: usize,
+    /// Which offsets.
+    start: usize,
+    end: usize,
+}
+
+/// Bytes of signals that a panel reads again for each block: half of a small first-level cache.
+const PANEL_BYTES: usize = 1 << 14;
+
+/// Rows of a panel: what it reads of the weights stays in the second-level cache from one tile of columns to the next.
+const PANEL_ROWS: usize = 96;
+
 impl Kernel for Tiles<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        // SAFETY: `TapSum::write` passes on its caller's promise. Each tile keeps within rows and columns.
-        unsafe {
-            match self.sum.rows {
-                8 if V::MANY_REGISTERS => self.sweep::<V, 8, 3, 2>(),
-                6 if !V::MANY_REGISTERS => self.sweep::<V, 6, 2, 1>(),
-                4 if V::MANY_REGISTERS => self.sweep::<V, 4, 6, 3>(),
-                4 => self.sweep::<V, 4, 2, 1>(),
-                2 if V::MANY_REGISTERS => self.sweep::<V, 2, 8, 4>(),
-                2 => self.sweep::<V, 2, 4, 2>(),
-                1 => self.sweep::<V, 1, 8, 4>(),
-                rows => unreachable!("no block has {rows} rows"),
+        let most = if V::MANY_REGISTERS { 8 } else { 6 };
+        let wide = if V::MANY_REGISTERS { 3 } else { 2 } * V::LANES * size_of::<f32>();
+        let depth = self.sum.offsets.len();
+        let pieces = depth.div_ceil(PANEL_BYTES / wide).max(1);
+        for piece in 0..pieces {
+            let (start, end) = (depth * piece / pieces, depth * (piece + 1) / pieces);
+            let mut blocks = split(most, self.sum.rows).peekable();
+            while let Some((first, rows)) = blocks.next() {
+                let mut count = 1;
+                while count < PANEL_ROWS / rows && blocks.next_if(|&(_, next)| next == rows).is_some() {
+                    count += 1;
+                }
+                let panel = Panel { first, blocks: count, start, end };
+                // SAFETY: `TapSum::write` passes on its caller's promise. Each tile keeps within rows and columns.
+                unsafe {
+                    match rows {
+                        8 => self.sweep::<V, 8, 3, 2>(panel),
+                        6 => self.sweep::<V, 6, 2, 1>(panel),
+                        4 if V::MANY_REGISTERS => self.sweep::<V, 4, 6, 3>(panel),
+                        4 => self.sweep::<V, 4, 2, 1>(panel),
+                        2 if V::MANY_REGISTERS => self.sweep::<V, 2, 8, 4>(panel),
+                        2 => self.sweep::<V, 2, 4, 2>(panel),
+                        1 => self.sweep::<V, 1, 8, 4>(panel),
+                        rows => unreachable!("no block has {rows} rows"),
+                    }
+                }
             }
         }
     }
@@ -93,7 +135,7 @@ impl Kernel for Tiles<'_> {
 impl Tiles<'_> {
     /// Covers the columns with tiles of `WIDE` vectors, then of `MIDDLE`, then of one.
     #[inline(always)]
-    unsafe fn sweep<V: Vector, const ROWS: usize, const WIDE: usize, const MIDDLE: usize>(&self) {
+    unsafe fn sweep<V: Vector, const ROWS: usize, const WIDE: usize, const MIDDLE: usize>(&self, panel: Panel) {
         let columns = self.sum.columns;
         let mut at = 0;
         // SAFETY: as for `run`.
@@ -101,35 +143,45 @@ impl Tiles<'_> {
             // One vector alone after wide tiles would wait for its own sums; two middle tiles do not.
             let split = |at: usize| 2 * MIDDLE == WIDE + 1 && (columns - at).div_ceil(V::LANES) == WIDE + 1;
             while at + (WIDE - 1) * V::LANES < columns && !split(at) {
-                self.tile::<V, ROWS, WIDE>(at);
+                self.column::<V, ROWS, WIDE>(panel, at);
                 at += WIDE * V::LANES;
             }
             while at + (MIDDLE - 1) * V::LANES < columns {
-                self.tile::<V, ROWS, MIDDLE>(at);
+                self.column::<V, ROWS, MIDDLE>(panel, at);
                 at += MIDDLE * V::LANES;
             }
             while at < columns {
-                self.tile::<V, ROWS, 1>(at);
+                self.column::<V, ROWS, 1>(panel, at);
                 at += V::LANES;
             }
         }
     }
 
-    /// One tile of `ROWS` rows and `WIDTH` vectors of columns from column `at`.
+    /// The tiles of all blocks of a panel at column `at`.
     #[inline(always)]
-    unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize>(&self, at: usize) {
+    unsafe fn column<V: Vector, const ROWS: usize, const WIDTH: usize>(&self, panel: Panel, at: usize) {
+        for block in 0..panel.blocks {
+            // SAFETY: as for `run`.
+            unsafe { self.tile::<V, ROWS, WIDTH>(panel, panel.first + block * ROWS, at) };
+        }
+    }
+
+    /// One tile: the block of `ROWS` rows from `first`, `WIDTH` vectors of columns from column `at`.
+    #[inline(always)]
+    unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize>(&self, panel: Panel, first: usize, at: usize) {
         let sum = &self.sum;
+        let accumulate = sum.accumulate || panel.start > 0;
         let mut sums = [[V::splat(0.0); WIDTH]; ROWS];
-        if let Some(bias) = sum.bias {
-            for row in 0..ROWS {
-                sums[row] = [V::splat(bias[row]); WIDTH];
+        if let Some(bias) = sum.bias.filter(|_| panel.start == 0) {
+            for (sums, &bias) in sums.iter_mut().zip(&bias[first..first + ROWS]) {
+                *sums = [V::splat(bias); WIDTH];
             }
         }
         // SAFETY: as for `run`.
         unsafe {
             let x = sum.x.as_ptr().add(at);
-            let mut weights = sum.weights.as_ptr();
-            for &offset in sum.offsets {
+            let mut weights = sum.weights.as_ptr().add(first * sum.offsets.len() + panel.start * ROWS);
+            for &offset in &sum.offsets[panel.start..panel.end] {
                 let x = x.add(offset as usize);
                 let mut signal = [V::splat(0.0); WIDTH];
                 for (vector, signal) in signal.iter_mut().enumerate() {
@@ -145,8 +197,8 @@ impl Tiles<'_> {
             }
             // Three plain loops, which unroll; one with all the cases in it would send the sums through memory.
             let full = sum.columns - at >= WIDTH * V::LANES;
-            let out = self.out.add(at);
-            if full && !sum.accumulate {
+            let out = self.out.add(first * self.stride + at);
+            if full && !accumulate {
                 for (row, sums) in sums.iter().enumerate() {
                     for (vector, value) in sums.iter().enumerate() {
                         value.store(out.add(row * self.stride + vector * V::LANES));
@@ -169,19 +221,20 @@ impl Tiles<'_> {
                 for (row, copy) in copy.iter().enumerate() {
                     for (vector, copy) in copy.iter().enumerate() {
                         let left = sum.columns - at - vector * V::LANES;
-                        self.store(V::load(copy.as_ptr()), out.add(row * self.stride + vector * V::LANES), left);
+                        let to = out.add(row * self.stride + vector * V::LANES);
+                        Self::store(V::load(copy.as_ptr()), to, left, accumulate);
                     }
                 }
             }
         }
     }
 
-    /// Stores the first `left` lanes of `value`, or all.
+    /// Stores or adds the first `left` lanes of `value`, or all.
     #[inline(always)]
-    unsafe fn store<V: Vector>(&self, value: V, to: *mut f32, left: usize) {
+    unsafe fn store<V: Vector>(value: V, to: *mut f32, left: usize, accumulate: bool) {
         // SAFETY: as for `run`; what is read for the lanes beyond `left` is a local copy.
         unsafe {
-            if !self.sum.accumulate {
+            if !accumulate {
                 value.store_first(to, left);
             } else if left >= V::LANES {
                 value.add(V::load(to)).store(to);

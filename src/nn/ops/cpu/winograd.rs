@@ -207,29 +207,26 @@ impl Convolution<'_> {
         let sums_row = row_stride(self.dilation * tiles * width);
         let offsets: Vec<u32> = (0..depth).map(|k| (k / groups * row + k % groups * width) as u32).collect();
         scratch::with(POINTS * depth * rows, |weights| {
-            for &(first, rows) in blocks {
-                let from = &self.weights[first * depth / groups * self.taps..][..rows * depth / groups * self.taps];
-                let to = &mut weights[(first - start) * POINTS * depth..][..rows * POINTS * depth];
-                self.level.run(Weights { scheme, taps: self.taps, groups, rows, from, to });
+            for &(first, size) in blocks {
+                let from = &self.weights[first * depth / groups * self.taps..][..size * depth / groups * self.taps];
+                let to = &mut weights[(first - start) * depth..];
+                self.level.run(Weights { scheme, taps: self.taps, groups, rows: size, from, to, point: depth * rows });
             }
             scratch::with(POINTS * rows * sums_row, |sums| {
                 for point in 0..POINTS {
                     for residue in 0..self.dilation {
-                        for &(first, rows) in blocks {
-                            let weights = &weights[(first - start) * POINTS * depth..][..rows * POINTS * depth];
-                            let sum = TapSum {
-                                x: &transformed[point * size + residue * (tiles + groups - 1) * width..],
-                                offsets: &offsets,
-                                weights: &weights[point * rows * depth..][..rows * depth],
-                                bias: None,
-                                rows,
-                                columns: tiles * width,
-                                accumulate: false,
-                            };
-                            let at = ((first - start) * POINTS + point) * sums_row + residue * tiles * width;
-                            // SAFETY: rows of a point are `POINTS * sums_row` apart, `rows` of them, all within `sums`.
-                            unsafe { sum.write(self.level, sums[at..].as_mut_ptr(), POINTS * sums_row) };
-                        }
+                        let sum = TapSum {
+                            x: &transformed[point * size + residue * (tiles + groups - 1) * width..],
+                            offsets: &offsets,
+                            weights: &weights[point * depth * rows..][..depth * rows],
+                            bias: None,
+                            rows,
+                            columns: tiles * width,
+                            accumulate: false,
+                        };
+                        let at = point * sums_row + residue * tiles * width;
+                        // SAFETY: rows of a point are `POINTS * sums_row` apart, `rows` of them, all within `sums`.
+                        unsafe { sum.write(self.level, sums[at..].as_mut_ptr(), POINTS * sums_row) };
                     }
                 }
                 self.level.run(Back { convolution: self, scheme, sums, sums_row, rows: start..start + rows, to });
@@ -238,7 +235,7 @@ impl Convolution<'_> {
     }
 }
 
-/// Transforms the weights of one block: `[channel, tap, row]` to `[point, channel, group, row]`.
+/// Transforms the weights of one block: `[channel, tap, row]` to `[point][channel, group, row]`.
 struct Weights<'a, const TAPS: usize, const POINTS: usize> {
     scheme: &'static Scheme<TAPS, POINTS>,
     taps: usize,
@@ -246,6 +243,8 @@ struct Weights<'a, const TAPS: usize, const POINTS: usize> {
     rows: usize,
     from: &'a [f32],
     to: &'a mut [f32],
+    /// Values from one point to the next.
+    point: usize,
 }
 
 impl<const TAPS: usize, const POINTS: usize> Kernel for Weights<'_, TAPS, POINTS> {
@@ -270,8 +269,6 @@ impl<const TAPS: usize, const POINTS: usize> Weights<'_, TAPS, POINTS> {
     #[inline(always)]
     fn transform<const ROWS: usize>(&mut self) {
         let (from, _) = self.from.as_chunks::<ROWS>();
-        let (to, _) = self.to.as_chunks_mut::<ROWS>();
-        let depth = from.len() / self.taps * self.groups;
         for (channel, from) in from.chunks_exact(self.taps).enumerate() {
             for (group, from) in from.chunks(TAPS).enumerate() {
                 let mut taps = [[0.0; ROWS]; TAPS];
@@ -283,7 +280,8 @@ impl<const TAPS: usize, const POINTS: usize> Weights<'_, TAPS, POINTS> {
                             *sum += weight * factor;
                         }
                     }
-                    to[point * depth + channel * self.groups + group] = sum;
+                    let at = point * self.point + (channel * self.groups + group) * ROWS;
+                    self.to[at..at + ROWS].copy_from_slice(&sum);
                 }
             }
         }
