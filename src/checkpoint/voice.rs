@@ -349,10 +349,17 @@ impl Sizes<'_> {
         }
     }
 
+    /// Of the units that blocks have: the reference builds three in type 1 and two in type 2, even if more are listed.
     fn dilations(&self) -> Result<Vec<Vec<usize>>> {
         let what = "resblock_dilation_sizes";
+        let units = if self.resblock()? == Resblock::One { 3 } else { 2 };
+        let block = |item: &Value| -> Result<Vec<usize>> {
+            let mut dilations = self.many(item, what, limit::STAGES, limit::DILATION)?;
+            dilations.truncate(units);
+            Ok(dilations)
+        };
         match self.list[11].as_array().filter(|items| (1..=limit::STAGES).contains(&items.len())) {
-            Some(items) => items.iter().map(|i| self.many(i, what, limit::STAGES, limit::DILATION)).collect(),
+            Some(items) => items.iter().map(block).collect(),
             None => Err(self.facts.error(what, "a list of lists", describe(&self.list[11]))),
         }
     }

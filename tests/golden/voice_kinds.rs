@@ -59,9 +59,9 @@ fn both_residual_blocks_and_voices_without_pitch_give_the_reference_stages_and_a
         check("log_deviation", prior.log_deviation.clone());
         let latents = voice.latents(prior, &speaker, &mut Noise::Zero);
         check("latent", latents.clone());
-        let source = voice.source(&pitch.f0_hz, &mut Noise::Zero);
+        let source = voice.source(&pitch.f0_hz, &mut 0.0, &mut Noise::Zero);
         assert_eq!(source.is_some(), has_f0, "{case}");
-        check("audio", voice.generate(latents, source.as_deref(), &speaker).expect("audio"));
+        check("audio", voice.generate(latents, source.as_deref(), &speaker, 0..33).expect("audio"));
     }
 }
 
@@ -74,10 +74,10 @@ fn a_long_rendering_has_no_seam_between_its_tiles() {
     let speaker = voice.speaker(0).expect("a speaker");
     let prior = voice.prior(&content.values, &pitch.coarse, 0).expect("a prior");
     let latents = voice.latents(prior, &speaker, &mut Noise::Zero);
-    let source = voice.source(&pitch.f0_hz, &mut Noise::Zero).expect("a voice with pitch");
+    let source = voice.source(&pitch.f0_hz, &mut 0.0, &mut Noise::Zero).expect("a voice with pitch");
     let generate = |first: usize| {
         let latents = latents.clone().narrow(2, first, HOPS - first);
-        values(voice.generate(latents, Some(&source[first * 80..]), &speaker).expect("audio"))
+        values(voice.generate(latents, Some(&source[first * 80..]), &speaker, 0..HOPS - first).expect("audio"))
     };
     let whole = generate(0);
 
