@@ -22,7 +22,7 @@ use syrinx::params::{ConversionParams, NoiseChoice};
 use syrinx::path::join::Sola;
 use syrinx::path::pitch::Tracker;
 use syrinx::path::retrieval::{Retrieval, SmallCell};
-use syrinx::path::stream::{Stream, StreamSettings};
+use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 use syrinx::path::synth::{Rendering, SourcePhase, Synth};
 use syrinx::path::units::UnitEncoder;
 use syrinx::path::{Converter, source};
@@ -156,6 +156,7 @@ fn live_chunk(criterion: &mut Criterion) {
     let settings = StreamSettings {
         rate_hz: 48_000,
         timing: Timing::default(),
+        join: JoinKind::Sola,
         gate_db: None,
         rest_db: None,
         denoise_input: false,

@@ -17,6 +17,8 @@ pub struct ConversionParams {
     pub rms_mix_rate: f32,
     /// Frames of the median filter on a weightless tracker's pitch, 0..=7; below 3 it is off.
     pub filter_radius: usize,
+    /// Whether hops of the pitch that stand an octave away from their neighbours are moved back.
+    pub repair_octaves: bool,
     /// Which of the voice's speakers to use.
     pub speaker: usize,
     /// Where the synthesizer's noise comes from.
@@ -36,6 +38,7 @@ impl Default for ConversionParams {
             protect: 0.33,
             rms_mix_rate: 0.25,
             filter_radius: 3,
+            repair_octaves: false,
             speaker: 0,
             noise: NoiseChoice::Seeded(0),
             unvoiced: Unvoiced::Zero,

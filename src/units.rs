@@ -104,3 +104,9 @@ pub fn semitones_to_ratio(semitones: f32) -> f32 {
 pub fn db_to_gain(db: f32) -> f32 {
     10.0_f32.powf(db / 20.0)
 }
+
+/// The level of an amplitude in dB of full scale, at least -120.
+#[must_use]
+pub fn amplitude_to_db(amplitude: f32) -> f32 {
+    20.0 * amplitude.max(1e-6).log10()
+}

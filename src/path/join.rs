@@ -58,18 +58,17 @@ impl Sola {
         shift
     }
 
-    /// Joins silence to what came before; writes one chunk to `output`.
+    /// Adds what is left of the last chunk to `output`, one chunk, fading; the next chunk is faded in from silence.
     ///
     /// # Panics
     /// If the length is not the geometry's.
-    pub fn rest(&mut self, output: &mut [f32]) {
+    pub fn fade_into(&mut self, output: &mut [f32]) {
         assert_eq!(output.len(), self.chunk, "output length");
         for (value, gain) in self.tail.iter_mut().zip(&self.fade_in) {
             *value *= 1.0 - gain;
         }
         let faded = self.tail.len().min(self.chunk);
-        output[..faded].copy_from_slice(&self.tail[..faded]);
-        output[faded..].fill(0.0);
+        output.iter_mut().zip(&self.tail).for_each(|(value, tail)| *value += tail);
         self.tail.copy_within(faded.., 0);
         let left = self.tail.len() - faded;
         self.tail[left..].fill(0.0);

@@ -8,13 +8,16 @@
 //! [`Converter::render`] is the middle of that line, for one window. [`offline`] feeds it long windows of a recording,
 //! [`stream`] short ones of live audio.
 
+pub mod continuation;
 pub mod denoise;
 pub mod gate;
 pub mod history;
 pub mod join;
+pub mod octave;
 pub mod offline;
 pub mod pitch;
 pub mod retrieval;
+pub mod seamless;
 pub mod sink;
 pub mod source;
 pub mod stream;
@@ -34,7 +37,8 @@ use retrieval::{Retrieval, SmallCell};
 use synth::{Rendering, Synth};
 use units::UnitEncoder;
 
-/// All stages with their networks: what turns windows of audio into the voice.
+/// All stages with their networks: what turns windows of audio into the voice. A clone shares the networks.
+#[derive(Clone)]
 pub struct Converter<B: VoiceOps> {
     /// Content units of 16 kHz audio.
     pub units: UnitEncoder<B>,
@@ -74,6 +78,17 @@ impl<B: VoiceOps> Converter<B> {
         params: &ConversionParams,
         times: &mut StageTimes,
     ) -> Result<Vec<f32>> {
+        let (content, pitch) = self.content(window, params, times)?;
+        times.measure(Stage::Synth, || self.synth.render(&content, &pitch, window.rendering, params))
+    }
+
+    /// What the synthesizer reads of one window: content and pitch, one of each per hop.
+    fn content(
+        &self,
+        window: &Window<'_>,
+        params: &ConversionParams,
+        times: &mut StageTimes,
+    ) -> Result<(Units, Pitch)> {
         let mut units = times.measure(Stage::Units, || self.units.extract(window.audio))?;
         if window.repeat_last_unit {
             units.repeat_last();
@@ -81,7 +96,7 @@ impl<B: VoiceOps> Converter<B> {
         let hops = window.pitch.f0_hz.len().min(crate::units::HOPS_PER_UNIT * units.count());
         let pitch = window.pitch.slice(0, hops);
         let content = times.measure(Stage::Retrieval, || self.retrieve(&units, window, &pitch, params));
-        times.measure(Stage::Synth, || self.synth.render(&content, &pitch, window.rendering, params))
+        Ok((content, pitch))
     }
 
     /// Units per hop, pulled towards the index; unvoiced hops keep the share that `protect` leaves them.
@@ -111,6 +126,9 @@ impl<B: VoiceOps> Converter<B> {
         let mut f0_hz = self.tracker.track(audio)?;
         if self.tracker.wants_median() {
             pitch::median_filter(&mut f0_hz, params.filter_radius);
+        }
+        if params.repair_octaves {
+            octave::repair_octaves(&mut f0_hz);
         }
         Ok(shape(f0_hz, params))
     }

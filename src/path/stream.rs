@@ -1,13 +1,14 @@
 //! Live conversion: the path over a stream, one chunk at a time.
 //!
-//! This is the reference's real-time loop: each chunk renders the end of a window anew and joins it by SOLA. Silence is
-//! not rendered, and the converter can be replaced between two chunks.
+//! This is the reference's real-time loop with its join, SOLA, or a seamless one instead. Silence is not rendered, and
+//! the converter can be replaced between two chunks.
 
 use super::denoise::OutputDenoiser;
 use super::gate::Gate;
 use super::history::{AudioHistory, PitchHistory};
 use super::join::Sola;
 use super::retrieval::SmallCell;
+use super::seamless::Seamless;
 use super::synth::{Rendering, SourcePhase};
 use super::{Converter, Window};
 use crate::dsp::envelope::rms;
@@ -20,6 +21,17 @@ use crate::params::ConversionParams;
 use crate::telemetry::{Stage, StageTimes};
 use crate::units::HOPS_PER_UNIT;
 
+/// How the chunks of a stream become one signal. Both delay it by the overlap and one hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Each chunk is rendered anew, shifted to where it resembles the last one and faded in: the reference.
+    Sola,
+    /// Each chunk goes on where the last one ended, and looks ahead as far as the other overlaps. Chunks with a formant
+    /// shift, whose time runs otherwise, are joined by SOLA.
+    #[default]
+    Seamless,
+}
+
 /// What stays fixed for the life of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StreamSettings {
@@ -27,13 +39,15 @@ pub struct StreamSettings {
     pub rate_hz: u32,
     /// Chunk, context and cross-fade.
     pub timing: Timing,
+    /// How chunks become one signal.
+    pub join: JoinKind,
     /// Level in dB below which input is silenced; `None` lets all through.
     pub gate_db: Option<f32>,
     /// Level in dB below which nothing is rendered and the output is silent; `None` renders everything.
     pub rest_db: Option<f32>,
     /// Whether steady noise is taken out of the input; adds one cross-fade of latency.
     pub denoise_input: bool,
-    /// Whether steady noise is taken out of the voice.
+    /// Whether steady noise is taken out of the voice; joined by SOLA only.
     pub denoise_output: bool,
 }
 
@@ -48,7 +62,9 @@ pub struct Stream<B: VoiceOps> {
     tracked_samples: usize,
     to_stream_rate: Option<SincHann>,
     denoiser: Option<OutputDenoiser>,
-    join: Sola,
+    sola: Sola,
+    /// The join of chunks without a formant shift, if it shall not be SOLA.
+    seamless: Option<Seamless<B>>,
 }
 
 /// How one chunk went.
@@ -68,9 +84,12 @@ impl<B: VoiceOps> Stream<B> {
     /// Starts a stream through `converter`.
     ///
     /// # Errors
-    /// Sizes out of their ranges.
+    /// Sizes out of their ranges, or a join that cannot do what is asked for.
     pub fn new(mut converter: Converter<B>, settings: StreamSettings, params: &ConversionParams) -> Result<Self> {
         params.validate()?;
+        if settings.denoise_output && settings.join == JoinKind::Seamless {
+            return Err(Error::argument("join", "SOLA, to take noise out of the voice", "seamless"));
+        }
         let geometry = Geometry::new(settings.rate_hz, settings.timing)?;
         converter.synth.restart_noise(params.noise);
         Ok(Self {
@@ -81,7 +100,8 @@ impl<B: VoiceOps> Stream<B> {
             tracked_samples: converter.tracker.live_samples(geometry.chunk_hops),
             to_stream_rate: to_stream_rate(&converter, settings.rate_hz),
             denoiser: settings.denoise_output.then(|| OutputDenoiser::new(&geometry)),
-            join: Sola::new(&geometry),
+            sola: Sola::new(&geometry),
+            seamless: (settings.join == JoinKind::Seamless).then(|| Seamless::new(&geometry)),
             geometry,
             converter,
         })
@@ -106,6 +126,9 @@ impl<B: VoiceOps> Stream<B> {
         converter.synth.restart_noise(params.noise);
         self.tracked_samples = converter.tracker.live_samples(self.geometry.chunk_hops);
         self.to_stream_rate = to_stream_rate(&converter, self.geometry.rate_hz);
+        if let Some(seamless) = &mut self.seamless {
+            seamless.begin_anew();
+        }
         std::mem::replace(&mut self.converter, converter)
     }
 
@@ -125,7 +148,10 @@ impl<B: VoiceOps> Stream<B> {
         if let Some(denoiser) = &mut self.denoiser {
             denoiser.reset();
         }
-        self.join.reset();
+        self.sola.reset();
+        if let Some(seamless) = &mut self.seamless {
+            seamless.reset();
+        }
     }
 
     /// Converts one chunk of [`Geometry::chunk_samples`] samples into as many.
@@ -136,13 +162,24 @@ impl<B: VoiceOps> Stream<B> {
         let mut times = self.take_in(chunk, output)?;
         if self.rest_db.is_some_and(|rest_db| self.is_below(rest_db)) {
             self.pitch.push_unvoiced();
-            self.join.rest(output);
+            self.rest(output);
             return Ok(ChunkReport { times, rested: true, ..ChunkReport::default() });
         }
         times.measure(Stage::Pitch, || self.track(params))?;
+        let shift_samples = if self.seamless.is_some() && params.formant_semitones == 0.0 {
+            self.step_seamlessly(params, &mut times, output)?;
+            0
+        } else {
+            self.step_by_sola(params, &mut times, output)?
+        };
+        Ok(ChunkReport { times, shift_samples, rested: false, f0_hz: self.pitch.latest_hz() })
+    }
+
+    /// Renders the end of the window anew and joins it by SOLA; returns the shift chosen.
+    fn step_by_sola(&mut self, params: &ConversionParams, times: &mut StageTimes, output: &mut [f32]) -> Result<usize> {
         let window = window(&self.geometry, &self.audio, &self.pitch);
-        let mut voice = self.converter.render(&window, params, &mut times)?;
-        let shift_samples = times.measure(Stage::Sink, || {
+        let mut voice = self.converter.render(&window, params, times)?;
+        times.measure(Stage::Sink, || {
             if let Some(resampler) = &self.to_stream_rate {
                 voice = resampler.resample(&voice);
             }
@@ -150,9 +187,35 @@ impl<B: VoiceOps> Stream<B> {
                 voice = denoiser.step(&voice);
             }
             self.take_envelope(&mut voice, params.rms_mix_rate);
-            self.join.step(&voice, output)
-        });
-        Ok(ChunkReport { times, shift_samples, rested: false, f0_hz: self.pitch.latest_hz() })
+            let shift_samples = self.sola.step(&voice, output);
+            if let Some(seamless) = &mut self.seamless {
+                seamless.fade_into(output);
+            }
+            Ok(shift_samples)
+        })
+    }
+
+    /// Goes on where the last chunk ended.
+    fn step_seamlessly(&mut self, params: &ConversionParams, times: &mut StageTimes, output: &mut [f32]) -> Result<()> {
+        let Some(seamless) = &mut self.seamless else { return Ok(()) };
+        let window = window(&self.geometry, &self.audio, &self.pitch);
+        let (content, pitch) = self.converter.content(&window, params, times)?;
+        times.measure(Stage::Synth, || {
+            let synth = &mut self.converter.synth;
+            let resampler = self.to_stream_rate.as_ref();
+            seamless.step(synth, (&content, &pitch), self.audio.at_stream_rate(), resampler, params, output)
+        })?;
+        self.sola.fade_into(output);
+        Ok(())
+    }
+
+    /// Lets what came before fade out.
+    fn rest(&mut self, output: &mut [f32]) {
+        output.fill(0.0);
+        self.sola.fade_into(output);
+        if let Some(seamless) = &mut self.seamless {
+            seamless.fade_into(output);
+        }
     }
 
     /// Takes one chunk in without converting it: the output falls silent. Later windows still hold the chunk.
@@ -162,7 +225,7 @@ impl<B: VoiceOps> Stream<B> {
     pub fn skip(&mut self, chunk: &[f32], output: &mut [f32]) -> Result<ChunkReport> {
         let times = self.take_in(chunk, output)?;
         self.pitch.push_unvoiced();
-        self.join.rest(output);
+        self.rest(output);
         Ok(ChunkReport { times, ..ChunkReport::default() })
     }
 

@@ -36,8 +36,8 @@ pub struct Rendering {
 /// A voice with its source of noise.
 #[derive(Clone, Debug)]
 pub struct Synth<B: VoiceOps> {
-    voice: Arc<Synthesizer<B>>,
-    noise: Noise,
+    pub(super) voice: Arc<Synthesizer<B>>,
+    pub(super) noise: Noise,
 }
 
 /// Latents and source of the hops that are rendered, and of the context the generator needs around them.
@@ -50,7 +50,7 @@ struct Excitation<B: VoiceOps> {
 
 impl<B: VoiceOps> Synth<B> {
     /// Hops before those rendered that the real-time reference lets the flow see.
-    const FLOW_CONTEXT_HOPS: usize = 24;
+    pub(super) const FLOW_CONTEXT_HOPS: usize = 24;
     /// Hops generated at once: bounds the memory of long windows.
     const GENERATED_HOPS: usize = 800;
 
@@ -127,7 +127,7 @@ impl<B: VoiceOps> Synth<B> {
     ) -> Result<Excitation<B>> {
         let prior = self.voice.prior(&content.values, &pitch.coarse, 0)?;
         let latents = self.voice.latents(prior, speaker, &mut self.noise);
-        let source = self.voice.source(&pitch.f0_hz, &mut self.noise);
+        let source = self.voice.source(&pitch.f0_hz, &mut 0.0, &mut self.noise);
         let (hop, hops) = (self.hop_samples(), content.count());
         let reach = self.voice.generator_reach_hops();
         let (start, end) = (rendering.head_hops.min(hops), hops.saturating_sub(rendering.tail_hops));
@@ -154,7 +154,7 @@ impl<B: VoiceOps> Synth<B> {
         let f0_hz = &pitch.f0_hz[rendering.head_hops..rendering.head_hops + hops];
         Ok(Excitation {
             latents: latents.narrow(2, rendering.head_hops - first, hops),
-            source: self.voice.source(f0_hz, &mut self.noise),
+            source: self.voice.source(f0_hz, &mut 0.0, &mut self.noise),
             wanted: 0..hops,
         })
     }
@@ -169,8 +169,7 @@ impl<B: VoiceOps> Synth<B> {
             let (first, last) = (start.saturating_sub(reach), (end + reach).min(hops));
             let latents = excitation.latents.clone().narrow(2, first, last - first);
             let source = excitation.source.as_ref().map(|source| &source[first * hop..last * hop]);
-            let stretch = values(self.voice.generate(latents, source, speaker)?);
-            audio.extend_from_slice(&stretch[(start - first) * hop..(end - first) * hop]);
+            audio.extend(values(self.voice.generate(latents, source, speaker, start - first..end - first)?));
         }
         Ok(audio)
     }

@@ -6,7 +6,7 @@ use syrinx::error::Error;
 use syrinx::geometry::Timing;
 use syrinx::params::{ConversionParams, Lengths, NoiseChoice, Unvoiced};
 use syrinx::path::offline::{Conversion, Request};
-use syrinx::path::stream::{Stream, StreamSettings};
+use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 use syrinx::path::window::WindowSizes;
 use syrinx::units::Recording;
 
@@ -156,15 +156,18 @@ fn what_cannot_be_converted_is_refused_by_name() {
 
 #[test]
 fn a_stream_of_the_shortest_chunks_and_contexts_runs_with_and_without_pitch() {
-    for (has_f0, chunk, context) in [(true, 0.01, 0.05), (false, 0.01, 0.05), (true, 0.03, 0.06), (true, 2.0, 0.05)] {
+    let sizes = [(true, 0.01, 0.05), (false, 0.01, 0.05), (true, 0.03, 0.06), (true, 2.0, 0.05)];
+    let joins = [JoinKind::Sola, JoinKind::Seamless];
+    for ((has_f0, chunk, context), join) in sizes.into_iter().flat_map(|size| joins.map(|join| (size, join))) {
         let timing = Timing { chunk, crossfade: 0.05, context };
         let settings = StreamSettings {
             rate_hz: 48_000,
             timing,
+            join,
             gate_db: Some(-60.0),
             rest_db: None,
             denoise_input: true,
-            denoise_output: true,
+            denoise_output: join == JoinKind::Sola,
         };
         let mut stream = Stream::new(tiny::converter(has_f0), settings, &quick()).expect("a stream");
         let samples = stream.geometry().chunk_samples();
@@ -174,5 +177,51 @@ fn a_stream_of_the_shortest_chunks_and_contexts_runs_with_and_without_pitch() {
             stream.step(chunk, &quick(), &mut output).expect("a step");
             assert!(output.iter().all(|sample| sample.is_finite()));
         }
+    }
+}
+
+#[test]
+fn a_seamless_stream_rests_resumes_and_changes_voices_without_a_jump() {
+    /// Largest step between two samples of the voice itself, amply.
+    const STEP: f32 = 0.2;
+    let timing = Timing { chunk: 0.05, crossfade: 0.03, context: 0.5 };
+    let settings = StreamSettings {
+        rate_hz: 48_000,
+        timing,
+        join: JoinKind::Seamless,
+        gate_db: None,
+        rest_db: Some(-60.0),
+        denoise_input: false,
+        denoise_output: false,
+    };
+    let params = ConversionParams { rms_mix_rate: 1.0, ..quick() };
+    let mut stream = Stream::new(tiny::converter(true), settings, &params).expect("a stream");
+    let chunk = stream.geometry().chunk_samples();
+    let loud = recording(12 * chunk, 48_000).samples;
+    let silence = vec![0.0; chunk];
+    let mut heard = Vec::new();
+    let mut step = |stream: &mut Stream<_>, params: &ConversionParams, input: &[f32]| {
+        let mut output = vec![f32::NAN; chunk];
+        let report = stream.step(input, params, &mut output).expect("a step");
+        heard.extend_from_slice(&output);
+        report.rested
+    };
+    for input in loud.chunks_exact(chunk).take(6) {
+        assert!(!step(&mut stream, &params, input));
+    }
+    let rested = (0..6).filter(|_| step(&mut stream, &params, &silence)).count();
+    assert!((4..6).contains(&rested), "{rested} chunks rested");
+    // A formant shift is joined otherwise; back and forth.
+    let shifted = ConversionParams { formant_semitones: 2.0, ..params };
+    for (index, input) in loud.chunks_exact(chunk).enumerate() {
+        step(&mut stream, if index % 4 == 2 { &shifted } else { &params }, input);
+        if index == 6 {
+            let _ = stream.replace(tiny::converter(false), &params);
+        }
+    }
+    assert!(heard[11 * chunk..12 * chunk].iter().all(|&value| value == 0.0), "silence sounds");
+    assert!(heard.iter().any(|value| value.abs() > 1e-3), "nothing is heard");
+    for (at, pair) in heard.windows(2).enumerate() {
+        assert!((pair[1] - pair[0]).abs() < STEP, "a jump of {} at {at}", pair[1] - pair[0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use syrinx::geometry::Timing;
 use syrinx::params::{ConversionParams, NoiseChoice, Unvoiced};
-use syrinx::path::stream::{Stream, StreamSettings};
+use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 
 use crate::case::Case;
 use crate::support::{Golden, assert_close};
@@ -26,7 +26,15 @@ fn assert_matches_the_reference(name: &str, case: &Case, settings: StreamSetting
 
 fn settings(rate_hz: u32, context: f64) -> StreamSettings {
     let timing = Timing { chunk: 0.25, crossfade: 0.05, context };
-    StreamSettings { rate_hz, timing, gate_db: None, rest_db: None, denoise_input: false, denoise_output: false }
+    StreamSettings {
+        rate_hz,
+        timing,
+        join: JoinKind::Sola,
+        gate_db: None,
+        rest_db: None,
+        denoise_input: false,
+        denoise_output: false,
+    }
 }
 
 fn reference_params() -> ConversionParams {

@@ -4,18 +4,20 @@
 use std::sync::Arc;
 
 use syrinx::checkpoint::index::Index;
+use syrinx::checkpoint::voice::Resblock;
 use syrinx::dsp::sinc_hann::SincHann;
 use syrinx::geometry::{Geometry, Timing};
 use syrinx::nn::Cpu;
 use syrinx::nn::hubert::{Hubert, Projection};
 use syrinx::nn::swift_f0::SwiftF0;
 use syrinx::params::{ConversionParams, NoiseChoice};
+use syrinx::path::continuation::Continuation;
 use syrinx::path::gate::Gate;
 use syrinx::path::history::{AudioHistory, PitchHistory};
 use syrinx::path::join::Sola;
 use syrinx::path::pitch::Tracker;
 use syrinx::path::retrieval::{Retrieval, SmallCell};
-use syrinx::path::synth::{Rendering, SourcePhase};
+use syrinx::path::synth::{Rendering, SourcePhase, Synth};
 use syrinx::path::units::UnitEncoder;
 use syrinx::units::{HOP_SAMPLES, Pitch, Units};
 
@@ -225,4 +227,48 @@ fn renderings_that_agree_are_joined_without_a_trace() {
         // The first fade comes out of silence; then each sample is faded into itself.
         assert_close(&format!("{timing:?}"), &output[fade..], &audio[fade..output.len()], 1e-6);
     }
+}
+
+#[test]
+fn a_seamless_voice_is_the_one_rendered_at_once() {
+    // The same content in every window, so that nothing but the join could differ; noise in both.
+    const HOPS: usize = 60;
+    /// f32 sums of the attention over windows cut elsewhere.
+    const TOLERANCE: f32 = 2e-5;
+    let voice = Arc::new(tiny::voice(&tiny::voice_config(true, Resblock::One, &[10, 4, 2])));
+    let render = |chunk_hops: usize, crossfade: f64| {
+        let window_hops = 200;
+        let overlap = (crossfade * 100.0).round() as usize + 1;
+        let timing = Timing {
+            chunk: chunk_hops as f64 / 100.0,
+            crossfade,
+            context: (window_hops - overlap - chunk_hops) as f64 / 100.0,
+        };
+        let geometry = Geometry::new(8_000, timing).expect("sizes");
+        assert_eq!(geometry.window_hops(), window_hops);
+        let content = Units { values: [0.3, -0.7, 0.2, 0.9, -0.4].repeat(window_hops), dim: 5 };
+        let pitch = Pitch { f0_hz: vec![155.0; window_hops], coarse: vec![60; window_hops] };
+        let mut synth = Synth::new(voice.clone());
+        synth.restart_noise(NoiseChoice::Seeded(7));
+        let mut continuation = Continuation::new(&geometry);
+        let chunks = (0..HOPS / chunk_hops).flat_map(|_| {
+            let rendered = continuation.render(&mut synth, &content, &pitch, 2, &ConversionParams::default());
+            let mut rendered = rendered.expect("audio");
+            assert_eq!(rendered.len(), (chunk_hops + 2) * 80);
+            rendered.truncate(chunk_hops * 80);
+            rendered
+        });
+        chunks.collect::<Vec<f32>>()
+    };
+    // Looking ahead as far as the generator reaches.
+    let crossfade = (voice.generator_reach_hops() + 14) as f64 / 100.0;
+    let at_once = render(HOPS, crossfade);
+    assert!(at_once.iter().any(|value| value.abs() > 1e-2), "nothing is heard");
+    for chunk_hops in [1, 3, 4, 20] {
+        assert_close(&format!("chunks of {chunk_hops} hops"), &render(chunk_hops, crossfade), &at_once, TOLERANCE);
+    }
+    // And the comparison can tell: a chunk that looks ahead too little is another.
+    let short = render(4, 0.01);
+    let difference = short.iter().zip(&at_once).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(difference > 10.0 * TOLERANCE, "a look-ahead of two hops differs by {difference} only");
 }

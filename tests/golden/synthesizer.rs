@@ -108,10 +108,11 @@ fn assert_matches(name: &str, voice: &Synthesizer<Cpu>, real_time: Option<RealTi
     assert_close("latents", &values(latents.clone()), &golden.f32("out.z"), 2.0 * PRIOR_TOLERANCE);
 
     let hop = voice.config().hop_samples();
-    let source = voice.source(&golden.f32("in.pitchf")[skip..skip + hops], &mut noise).expect("a voice with pitch");
+    let source =
+        voice.source(&golden.f32("in.pitchf")[skip..skip + hops], &mut 0.0, &mut noise).expect("a voice with pitch");
     assert_close("source", &source, &golden.f32("mid.dec.har_source"), SOURCE_TOLERANCE);
     let (latents, source) = (stretch(latents, stretched), resize(&source, stretched * hop));
-    let audio = voice.generate(latents, Some(&source), &speaker).expect("audio");
+    let audio = voice.generate(latents, Some(&source), &speaker, 0..stretched).expect("audio");
     assert_close("audio", &values(audio), &golden.f32("out.audio"), tolerance);
 }
 
@@ -159,7 +160,7 @@ fn the_full_size_v2_voice() {
 fn the_sine_follows_an_exact_phase() {
     let golden = Golden::open("sinegen");
     for (rate_hz, hop) in [(40_000, 400), (48_000, 480)] {
-        let sine = harmonic_sine(&golden.f32(&format!("{rate_hz}.f0")), hop, rate_hz);
+        let sine = harmonic_sine(&golden.f32(&format!("{rate_hz}.f0")), hop, rate_hz, &mut 0.0);
         assert_close("f64", &sine, &golden.f32(&format!("{rate_hz}.f64")), 1e-7);
         // The reference's own f32 phase is this far from the exact one.
         assert_close("head", &sine, &golden.f32(&format!("{rate_hz}.head")), 5e-7);

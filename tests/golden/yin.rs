@@ -5,6 +5,7 @@ use syrinx::dsp::pitch_track::HOP_SAMPLES;
 use syrinx::dsp::stft::{Edge, pad};
 use syrinx::dsp::yin::{WINDOW_SAMPLES, Yin};
 use syrinx::error::Error;
+use syrinx::path::octave::repair_octaves;
 
 use crate::support::{Golden, cents, speech, uniform};
 
@@ -146,4 +147,36 @@ proptest! {
         prop_assert!(track.f0_hz.iter().all(|&hz| hz == 0.0 || (50.0..=1100.0).contains(&hz)));
         prop_assert!(track.voicing.iter().all(|v| (0.0..=1.0).contains(v)));
     }
+}
+
+#[test]
+fn octave_repair_mends_tracks_of_speech_and_leaves_right_ones_alone() {
+    let golden = Golden::open("f0_real");
+    let track = |name: &str| golden.f32(name);
+    let repaired = |track: &[f32]| {
+        let mut track = track.to_vec();
+        repair_octaves(&mut track);
+        track
+    };
+    // Hops an octave or more from CREPE's, before and after.
+    let wrong = |track: &[f32], right: &[f32]| {
+        let both = track.iter().zip(right).filter(|(a, b)| **a > 0.0 && **b > 0.0);
+        both.filter(|(a, b)| (*a / *b).log2().abs() > 0.8).count()
+    };
+    let (mut before, mut after) = (0, 0);
+    for clip in ["speech1", "speech2"] {
+        let right = track(&format!("crepe_tiny_viterbi_rvc.{clip}.f0"));
+        assert_eq!(repaired(&right), right, "{clip}");
+        for tracker in ["fcpe", "pesto", "crepe_tiny_wargmax", "crepe_full_wargmax"] {
+            let track = track(&format!("{tracker}.{clip}.f0"));
+            let counts = [wrong(&track, &right), wrong(&repaired(&track), &right)];
+            if (tracker, clip) == ("fcpe", "speech2") {
+                assert_eq!(counts, [76, 0], "the creaky clip, of which FCPE reads a sixth an octave low");
+            }
+            before += counts[0];
+            after += counts[1];
+        }
+    }
+    assert_eq!(before, 192);
+    assert!(after <= 40, "of {before} hops an octave off, {after} are left");
 }

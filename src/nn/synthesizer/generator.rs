@@ -2,6 +2,8 @@
 //!
 //! HiFi-GAN (Kong et al., 2020) with a neural source filter where the voice follows pitch.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 
 use crate::checkpoint::Weights;
@@ -23,12 +25,16 @@ pub(super) struct Generator<B: VoiceOps> {
     condition: Conv1d<B>,
     stages: Vec<Stage<B>>,
     post: Conv1d<B>,
+    /// Hops on each side that later stages need of what enters each stage, and of what the last one makes.
+    margins_hops: Vec<f64>,
 }
 
 /// One upsampling with what follows it.
 #[derive(Clone, Debug)]
 struct Stage<B: VoiceOps> {
     upsample: ConvTranspose1d<B>,
+    /// Samples of its output per hop.
+    hop: usize,
     /// Brings the source to the stage's rate and channels.
     source: Option<Conv1d<B>>,
     blocks: B::ResidualStage,
@@ -50,20 +56,54 @@ impl<B: VoiceOps> Generator<B> {
             )?,
             stages: stages.collect::<Result<_>>()?,
             post: Conv1d::load(&weights.child("conv_post"), [1, last, EDGE_TAPS], edge, device)?,
+            margins_hops: margins_hops(config),
         })
     }
 
-    /// Latents `[1, inter_channels, hops]` and source `[1, 1, samples]` to audio `[1, 1, samples]`.
+    /// The hops `wanted` of latents `[1, inter_channels, hops]` and source `[1, 1, samples]`: audio `[1, 1, samples]`.
+    ///
+    /// Each stage runs on what later ones need only.
     pub(super) fn forward(
         &self,
         latents: Tensor<B, 3>,
         source: Option<Tensor<B, 3>>,
         speaker: &Tensor<B, 3>,
+        wanted: Range<usize>,
     ) -> Tensor<B, 3> {
         let conditioned = self.pre.forward(latents) + self.condition.forward(speaker.clone());
-        let x = self.stages.iter().fold(conditioned, |x, stage| stage.forward(x, source.as_ref()));
+        let mut part = Part { samples: conditioned, start: 0, hop: 1 };
+        for (stage, &margin) in self.stages.iter().zip(&self.margins_hops) {
+            part = stage.forward(part.cut(&wanted, margin), source.as_ref());
+        }
+        let margin = self.margins_hops.last().copied().unwrap_or_default();
+        let part = part.cut(&wanted, margin);
         let fused = Fused { before: Activation::LeakyRelu(LAST_SLOPE), after: Activation::Tanh, residual: None };
-        self.post.fused(x, fused)
+        Part { samples: self.post.fused(part.samples, fused), ..part }.cut(&wanted, 0.0).samples
+    }
+}
+
+/// A stretch of a signal between stages.
+struct Part<B: VoiceOps> {
+    /// `[1, channels, samples]`.
+    samples: Tensor<B, 3>,
+    /// The first of them, counted from the first hop.
+    start: usize,
+    /// Samples per hop.
+    hop: usize,
+}
+
+impl<B: VoiceOps> Part<B> {
+    /// What of it lies in the hops `wanted` and `margin` hops around them.
+    fn cut(self, wanted: &Range<usize>, margin: f64) -> Self {
+        let margin = (margin * self.hop as f64).ceil() as usize;
+        let end = self.start + self.samples.dims()[2];
+        let first = (wanted.start * self.hop).saturating_sub(margin).max(self.start);
+        let last = (wanted.end * self.hop + margin).min(end);
+        if first == self.start && last == end {
+            return self;
+        }
+        let samples = self.samples.narrow(2, first - self.start, last.saturating_sub(first));
+        Self { samples, start: first, hop: self.hop }
     }
 }
 
@@ -91,17 +131,20 @@ impl<B: VoiceOps> Stage<B> {
         });
         Ok(Self {
             upsample,
+            hop: config.upsample_rates[..=stage].iter().product(),
             source: source.transpose()?,
             blocks: B::prepare_residual_stage(blocks.collect::<Result<_>>()?),
         })
     }
 
-    fn forward(&self, x: Tensor<B, 3>, source: Option<&Tensor<B, 3>>) -> Tensor<B, 3> {
+    fn forward(&self, x: Part<B>, source: Option<&Tensor<B, 3>>) -> Part<B> {
+        let rate = self.hop / x.hop;
+        let (start, length) = (x.start * rate, x.samples.dims()[2] * rate);
         let mut fused = Fused::before(Activation::LeakyRelu(SLOPE));
         if let (Some(conv), Some(source)) = (&self.source, source) {
-            fused = fused.plus(conv.forward(source.clone()));
+            fused = fused.plus(conv.forward(source.clone()).narrow(2, start, length));
         }
-        B::residual_stage(&self.blocks, self.upsample.fused(x, fused))
+        Part { samples: B::residual_stage(&self.blocks, self.upsample.fused(x.samples, fused)), start, hop: self.hop }
     }
 }
 
@@ -127,15 +170,22 @@ fn load_block<B: VoiceOps>(
 /// Hops on each side that a sample depends on.
 pub(super) fn reach_hops(config: &VoiceConfig) -> usize {
     let side = (EDGE_TAPS / 2) as f64;
+    (side + margins_hops(config)[0]).ceil() as usize + 1
+}
+
+/// Hops on each side that a sample depends on, of what enters each stage and of what the last one makes.
+fn margins_hops(config: &VoiceConfig) -> Vec<f64> {
     let widest_block =
         |taps: usize, dilations: &[usize]| dilations.iter().map(|dilation| (dilation + 1) * (taps / 2)).sum::<usize>();
     let blocks = config.resblock_kernel_sizes.iter().zip(&config.resblock_dilation_sizes);
     let block = blocks.map(|(&taps, dilations)| widest_block(taps, dilations)).max().unwrap_or_default() as f64;
-    let (mut hops, mut rate) = (side, 1.0);
-    for (&upsample, &taps) in config.upsample_rates.iter().zip(&config.upsample_kernel_sizes) {
-        hops += (taps as f64 / upsample as f64) / rate;
-        rate *= upsample as f64;
-        hops += block / rate;
+    let mut rate: usize = config.upsample_rates.iter().product();
+    let mut margins = vec![(EDGE_TAPS / 2) as f64 / rate as f64];
+    for (&upsample, &taps) in config.upsample_rates.iter().zip(&config.upsample_kernel_sizes).rev() {
+        let after = margins.last().copied().unwrap_or_default() + block / rate as f64;
+        rate /= upsample.max(1);
+        margins.push(after + (taps as f64 / upsample as f64) / rate.max(1) as f64);
     }
-    (hops + side / rate).ceil() as usize + 1
+    margins.reverse();
+    margins
 }

@@ -9,6 +9,8 @@ mod noise;
 mod source;
 mod text_encoder;
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 
 use super::layers::{load, tensor};
@@ -115,25 +117,30 @@ impl<B: VoiceOps> Synthesizer<B> {
         self.flow.reverse(prior.mean + noise, speaker)
     }
 
-    /// The harmonic source of f0 in Hz per hop, `hops * hop_samples` samples; its phase starts at 0.
+    /// The harmonic source of f0 in Hz per hop, `hops * hop_samples` samples; its phase, in cycles, goes on from `phase`.
     ///
     /// `None` for a voice without pitch.
-    pub fn source(&self, f0_hz: &[f32], noise: &mut Noise) -> Option<Vec<f32>> {
-        self.source.as_ref().map(|source| source.render(f0_hz, noise))
+    pub fn source(&self, f0_hz: &[f32], phase: &mut f64, noise: &mut Noise) -> Option<Vec<f32>> {
+        self.source.as_ref().map(|source| source.render(f0_hz, phase, noise))
     }
 
-    /// Audio of latents `[1, inter_channels, hops]` and, for a voice with pitch, as long a source:
-    /// `hops * hop_samples` samples.
+    /// Audio of the hops `wanted` of latents `[1, inter_channels, hops]` and, for a voice with pitch, as long a source:
+    /// `wanted.len() * hop_samples` samples.
     ///
     /// # Errors
-    /// A source that is missing or not as long as the audio.
+    /// Hops that the latents lack, or a source that is missing or not as long as the latents.
     pub fn generate(
         &self,
         latents: Tensor<B, 3>,
         source: Option<&[f32]>,
         speaker: &Tensor<B, 3>,
+        wanted: Range<usize>,
     ) -> Result<Tensor<B, 3>> {
-        let samples = latents.dims()[2] * self.config.hop_samples();
+        let hops = latents.dims()[2];
+        if wanted.is_empty() || wanted.end > hops {
+            return Err(Error::argument("hops to generate", format!("some of {hops}"), format!("{wanted:?}")));
+        }
+        let samples = hops * self.config.hop_samples();
         let source = match (self.config.has_f0, source) {
             (false, _) => None,
             (true, Some(source)) if source.len() == samples => {
@@ -141,10 +148,10 @@ impl<B: VoiceOps> Synthesizer<B> {
             }
             (true, source) => {
                 let found = source.map_or(0, <[f32]>::len);
-                return Err(Error::argument("source", format!("{samples} samples, as the audio"), found));
+                return Err(Error::argument("source", format!("{samples} samples, as the latents"), found));
             }
         };
-        Ok(self.generator.forward(latents, source, speaker))
+        Ok(self.generator.forward(latents, source, speaker, wanted))
     }
 
     /// Hops on each side that a sample of the generator's output depends on.

@@ -38,7 +38,7 @@ impl Noise {
     }
 
     /// `count` values for the prior; `None` means zeros.
-    pub(super) fn prior(&mut self, count: usize) -> Option<Vec<f32>> {
+    pub fn prior(&mut self, count: usize) -> Option<Vec<f32>> {
         match self {
             Self::Zero => None,
             Self::Seeded { prior, .. } => Some(draw(prior, count)),
@@ -47,7 +47,7 @@ impl Noise {
     }
 
     /// `count` values for the source; `None` means zeros.
-    pub(super) fn source(&mut self, count: usize) -> Option<Vec<f32>> {
+    pub fn source(&mut self, count: usize) -> Option<Vec<f32>> {
         match self {
             Self::Zero => None,
             Self::Seeded { source, .. } => Some(draw(source, count)),

@@ -35,9 +35,9 @@ impl Source {
         })
     }
 
-    /// The source of f0 in Hz per hop: one sample per output sample.
-    pub(super) fn render(&self, f0_hz: &[f32], noise: &mut Noise) -> Vec<f32> {
-        let mut signal = harmonic_sine(f0_hz, self.hop, self.rate_hz);
+    /// The source of f0 in Hz per hop: one sample per output sample. Goes on from `phase`, in cycles.
+    pub(super) fn render(&self, f0_hz: &[f32], phase: &mut f64, noise: &mut Noise) -> Vec<f32> {
+        let mut signal = harmonic_sine(f0_hz, self.hop, self.rate_hz, phase);
         if let Some(noise) = noise.source(signal.len()) {
             for ((signal, noise), &hz) in signal.chunks_mut(self.hop).zip(noise.chunks(self.hop)).zip(f0_hz) {
                 let deviation = if hz > 0.0 { VOICED_NOISE } else { UNVOICED_NOISE };
@@ -50,16 +50,16 @@ impl Source {
 }
 
 /// A sine of amplitude 0.1 that follows f0 in Hz per `hop` samples, 0 where f0 is 0. Each hop's f0 is held and the
-/// phase runs on, from one step after 0. It is summed in f64: in f32 it would drift audibly within seconds.
+/// phase runs on, from one step after `phase` in cycles. It is summed in f64: in f32 it would drift audibly within
+/// seconds.
 #[must_use]
-pub fn harmonic_sine(f0_hz: &[f32], hop: usize, rate_hz: u32) -> Vec<f32> {
-    let mut phase = 0.0_f64;
+pub fn harmonic_sine(f0_hz: &[f32], hop: usize, rate_hz: u32, phase: &mut f64) -> Vec<f32> {
     let mut signal = Vec::with_capacity(f0_hz.len() * hop);
     for &hz in f0_hz {
         let step = f64::from(hz) / f64::from(rate_hz);
         for _ in 0..hop {
-            phase = (phase + step).fract();
-            signal.push(if hz > 0.0 { SINE_AMPLITUDE * (std::f64::consts::TAU * phase).sin() as f32 } else { 0.0 });
+            *phase = (*phase + step).fract();
+            signal.push(if hz > 0.0 { SINE_AMPLITUDE * (std::f64::consts::TAU * *phase).sin() as f32 } else { 0.0 });
         }
     }
     signal

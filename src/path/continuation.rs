@@ -1,0 +1,148 @@
+//! Continuation: renders each hop of a live stream once, going on exactly where the last chunk ended.
+//!
+//! What the generator has seen before the chunk is kept: its latents, its source with the phase, and the noise of both.
+//! They are never changed again, so its convolutions find on the left what they found, and a chunk's first sample
+//! follows the last one's as if both had been made at once. On the right the generator looks ahead into hops whose
+//! latents are provisional: the next chunk makes them anew, with more of their future known.
+
+use burn::tensor::Tensor;
+
+use super::synth::Synth;
+use crate::error::Result;
+use crate::geometry::Geometry;
+use crate::nn::ops::VoiceOps;
+use crate::nn::synthesizer::Noise;
+use crate::nn::values;
+use crate::params::ConversionParams;
+use crate::units::{Pitch, Units};
+
+/// A rendering that goes on.
+#[derive(Clone, Debug)]
+pub struct Continuation<B: VoiceOps> {
+    chunk_hops: usize,
+    look_ahead_hops: usize,
+    left: Option<Left<B>>,
+}
+
+/// What lies to the left of the next chunk.
+#[derive(Clone, Debug)]
+struct Left<B: VoiceOps> {
+    /// As far as the generator reaches, `[1, inter_channels, hops]`.
+    latents: Tensor<B, 3>,
+    /// As long; none for a voice without pitch.
+    source: Option<Vec<f32>>,
+    /// Of the source where the chunk begins, in cycles.
+    phase: f64,
+    noise: Drawn,
+}
+
+/// Noise of the hops that may be rendered again, the newest last; empty without noise.
+#[derive(Clone, Debug, Default)]
+struct Drawn {
+    /// `[hops, inter_channels]`.
+    prior: Vec<f32>,
+    /// `[samples]`.
+    source: Vec<f32>,
+}
+
+impl<B: VoiceOps> Continuation<B> {
+    /// Starts with the next chunk of this geometry. The look-ahead is as long as the delay of the join.
+    #[must_use]
+    pub fn new(geometry: &Geometry) -> Self {
+        Self { chunk_hops: geometry.chunk_hops, look_ahead_hops: geometry.delay_hops(), left: None }
+    }
+
+    /// Whether the next chunk begins anew.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.left.is_none()
+    }
+
+    /// Forgets what was rendered: the next chunk begins anew, after its window's own past.
+    pub fn forget(&mut self) {
+        self.left = None;
+    }
+
+    /// Renders the chunk that ends the look-ahead before the end of `content`, and `extra_hops` of the look-ahead: audio
+    /// at the voice's rate.
+    ///
+    /// # Errors
+    /// The voice lacks the speaker, or the window is shorter than chunk and look-ahead.
+    pub fn render(
+        &mut self,
+        synth: &mut Synth<B>,
+        content: &Units,
+        pitch: &Pitch,
+        extra_hops: usize,
+        params: &ConversionParams,
+    ) -> Result<Vec<f32>> {
+        let voice = synth.voice.clone();
+        let speaker = voice.speaker(params.speaker)?;
+        let (hop, reach) = (voice.config().hop_samples(), voice.generator_reach_hops());
+        let rendered = self.chunk_hops + self.look_ahead_hops;
+        let start = content.count().saturating_sub(rendered);
+        let left = self.left.take();
+        // Before the first chunk, the past comes from its own window.
+        let past = if left.is_none() { reach.min(start) } else { 0 };
+        let fresh = past + rendered;
+        let first = (start - past).saturating_sub(Synth::<B>::FLOW_CONTEXT_HOPS);
+        let in_flow = content.count() - first;
+
+        let channels = voice.config().inter_channels;
+        let (mut source, mut phase, mut noise, settled_latents) = match left {
+            Some(left) => (left.source, left.phase, left.noise, Some(left.latents)),
+            None => (voice.config().has_f0.then(Vec::new), 0.0, Drawn::default(), None),
+        };
+        noise.extend(&mut synth.noise, in_flow * channels, fresh * hop);
+
+        let prior = voice.prior(&content.values, &pitch.coarse, first)?;
+        let latents = voice.latents(prior, &speaker, &mut given(transposed(&noise.prior, channels), &[]));
+        let fresh_latents = latents.narrow(2, in_flow - fresh, fresh);
+        let latents = Tensor::cat(settled_latents.into_iter().chain([fresh_latents]).collect(), 2);
+        if let Some(source) = &mut source {
+            let (settled, provisional) = pitch.f0_hz[start - past..].split_at(past + self.chunk_hops);
+            let (before, after) = noise.source.split_at(noise.source.len().min(settled.len() * hop));
+            source.extend(voice.source(settled, &mut phase, &mut given(Vec::new(), before)).unwrap_or_default());
+            let ahead = voice.source(provisional, &mut phase.clone(), &mut given(Vec::new(), after));
+            source.extend(ahead.unwrap_or_default());
+        }
+
+        let end = latents.dims()[2] - self.look_ahead_hops;
+        let wanted = end - self.chunk_hops..end + extra_hops.min(self.look_ahead_hops);
+        let audio = values(voice.generate(latents.clone(), source.as_deref(), &speaker, wanted)?);
+
+        let kept = reach.min(end);
+        noise.keep((Synth::<B>::FLOW_CONTEXT_HOPS + self.look_ahead_hops) * channels, self.look_ahead_hops * hop);
+        self.left = Some(Left {
+            latents: latents.narrow(2, end - kept, kept),
+            source: source.map(|source| source[(end - kept) * hop..end * hop].to_vec()),
+            phase,
+            noise,
+        });
+        Ok(audio)
+    }
+}
+
+impl Drawn {
+    /// Draws what is missing of so many values.
+    fn extend(&mut self, noise: &mut Noise, prior: usize, source: usize) {
+        self.prior.extend(noise.prior(prior.saturating_sub(self.prior.len())).into_iter().flatten());
+        self.source.extend(noise.source(source.saturating_sub(self.source.len())).into_iter().flatten());
+    }
+
+    /// Keeps the newest values.
+    fn keep(&mut self, prior: usize, source: usize) {
+        self.prior.drain(..self.prior.len().saturating_sub(prior));
+        self.source.drain(..self.source.len().saturating_sub(source));
+    }
+}
+
+/// Noise of given values, or none.
+fn given(prior: Vec<f32>, source: &[f32]) -> Noise {
+    if prior.is_empty() && source.is_empty() { Noise::Zero } else { Noise::Given { prior, source: source.to_vec() } }
+}
+
+/// `[hops, channels]` to `[channels, hops]`.
+fn transposed(values: &[f32], channels: usize) -> Vec<f32> {
+    (0..channels).flat_map(|channel| values[channel.min(values.len())..].iter().step_by(channels).copied()).collect()
+}
