@@ -59,7 +59,7 @@
 //! | [`io`] | audio files in and out |
 //! | [`path`] | the stages, one file each, offline and live |
 //! | [`engine`] | control: load models, keep them, build converters |
-//! | [`live`] | live conversion: the worker between graph and path |
+//! | [`live`] | live conversion: the worker between graph and path, the session, and what steers and watches it |
 //! | [`cli`] | the command line |
 //!
 //! Six files to read first: `path/mod.rs`, `path/offline.rs`, `path/stream.rs`, `nn/synthesizer/mod.rs`,

@@ -123,18 +123,20 @@ impl CompiledGraph {
 
     /// Runs one block of `frames`, at most [`max_block`](Self::max_block), from `start` on in `captured`.
     ///
-    /// What shall be played is in [`played`](Self::played) after. Returns the number of nodes that panicked.
+    /// `leads` is [`Block::leads`]. What shall be played is in [`played`](Self::played) after. Returns the number of
+    /// nodes that panicked.
     pub fn run(
         &mut self,
         live: &LiveParams,
         freewheel: bool,
+        leads: bool,
         captured: &[&[f32]],
         start: usize,
         frames: usize,
     ) -> usize {
         self.clocks.iter_mut().for_each(|clock| clock.advance(frames));
         self.played.iter_mut().for_each(|channel| channel[..frames].fill(0.0));
-        let mut block = Block::new(live, freewheel, captured, start, frames, &mut self.played);
+        let mut block = Block::new(live, freewheel, leads, captured, start, frames, &mut self.played);
         let mut panics = 0;
         for step in &self.schedule.steps {
             let slot = &mut self.slots[step.node];

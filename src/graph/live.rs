@@ -13,7 +13,7 @@ use super::builder::{GraphBuilder, GraphSettings, NodeId};
 use super::compiled::CompiledGraph;
 use super::nodes::link::{LinkEnd, LinkSettings, LinkTelemetry};
 use super::nodes::{
-    Capture, Gain, Gate, HighPass, Input, Levels, Limiter, Link, Meter, Mix, Output, Recorder, Resampler,
+    Capture, Gain, Gate, HighPass, Input, Levels, Limiter, Link, Meter, Mix, Output, Probe, Recorder, Resampler,
 };
 use crate::error::Result;
 use crate::rt::events::EventTx;
@@ -26,6 +26,8 @@ pub enum Source {
     Channel(usize),
     /// Another device.
     Capture(Capture),
+    /// A signal that is to be found again in what the device captures.
+    Probe(Probe),
 }
 
 /// What is connected to a live graph.
@@ -71,6 +73,7 @@ impl LiveGraph {
         let source = match live.source {
             Source::Channel(channel) => graph.add("source", Input::of(channel))?,
             Source::Capture(capture) => graph.add("source", capture)?,
+            Source::Probe(probe) => graph.add("source", probe)?,
         };
         let input_gain = graph.add("input gain", Gain::of(|live| live.input_gain_db))?;
         let high_pass = graph.add("high-pass", HighPass)?;

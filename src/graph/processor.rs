@@ -239,9 +239,11 @@ impl Processor {
     }
 
     fn run_piece(&mut self, live: &LiveParams, captured: &[&[f32]], start: usize, frames: usize) {
-        let incoming = self.incoming.as_mut().map(|incoming| &mut incoming.graph);
-        for graph in self.current.iter_mut().chain(incoming) {
-            let panics = graph.run(live, self.freewheel, captured, start, frames);
+        let takes_over = self.incoming.as_ref().is_some_and(|incoming| incoming.unheard == 0);
+        let incoming = self.incoming.as_mut().map(|incoming| (&mut incoming.graph, takes_over));
+        let current = self.current.as_mut().map(|graph| (graph, !takes_over));
+        for (graph, leads) in current.into_iter().chain(incoming) {
+            let panics = graph.run(live, self.freewheel, leads, captured, start, frames);
             if panics > 0 {
                 self.counts.node_panics += panics as u64;
                 graph.first_failure().into_iter().for_each(|place| self.events.send(Event::NodePanicked(place)));

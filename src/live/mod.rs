@@ -4,9 +4,21 @@
 //! device callback -> graph -> link --ring--> worker: window -> units, pitch -> synthesizer -> join --ring--> link -> graph
 //!                                    control: parameters, other voices ^      | telemetry
 //! ```
+//!
+//! A session goes on whatever happens to its parts ([`recovery`]); [`round_trip`] measures how late it is. Control speaks
+//! to it in [`Command`]s, wherever they come from, and reads [`LiveTelemetry`], which [`LiveMetrics`] puts into the text
+//! that Prometheus reads.
 
+mod assembly;
+pub mod control;
+pub mod metrics;
+pub mod recovery;
+pub mod round_trip;
 pub mod session;
 pub mod worker;
 
+pub use control::{Command, Control, ControlState, Setting, Slot, SlotParams, Switch};
+pub use metrics::LiveMetrics;
+pub use recovery::Cause;
 pub use session::{Latency, LiveTelemetry, Session, SessionEvent, SessionReport, SessionSettings};
 pub use worker::{ChunkConverter, Worker, WorkerSettings, WorkerTelemetry};

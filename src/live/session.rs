@@ -1,30 +1,36 @@
 //! Session: a device, the graph in its callback and the worker behind it, started, steered, watched and stopped.
+//!
+//! A session goes on whatever happens to its parts. Where one must be built anew, since a node of the graph or the worker
+//! is gone or the device came back as another, the session builds it while its events are read, and swaps it in: see
+//! [`super::recovery`].
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::worker::{Worker, WorkerSettings, WorkerTelemetry};
+use super::assembly::{self, Assembly, Parts, Timed, assemble};
+use super::recovery::{Cause, Counts, Watch};
+use super::worker::{Worker, WorkerTelemetry};
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
-use crate::graph::live::{LiveSettings, Source};
-use crate::graph::nodes::Levels;
-use crate::graph::nodes::link::{LinkSettings, LinkTelemetry};
+use crate::graph::nodes::link::LinkTelemetry;
 use crate::graph::nodes::recorder::{Recording, RecordingFormat, RecordingReport};
-use crate::graph::nodes::{Limiter, Recorder};
-use crate::graph::{GraphHandle, GraphSettings, GraphTelemetry, LiveGraph, processor};
-use crate::io::live::{Backend, DeviceEvent, DeviceTelemetry, RunningDevice};
+use crate::graph::nodes::{Levels, Recorder};
+use crate::graph::{GraphHandle, GraphTelemetry, processor};
+use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, RunningDevice};
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, LiveParams};
 use crate::path::Converter;
-use crate::path::stream::{Stream, StreamSettings};
-use crate::rt::events::{Event, EventRx, event_queue};
-use crate::rt::snapshot::SnapshotRx;
+use crate::path::stream::{JoinKind, Stream, StreamSettings};
+use crate::rt::events::{Event, EventRx, EventTx, event_queue};
 
 /// What a session shall be like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionSettings {
     /// Chunk, crossfade and context.
     pub timing: Timing,
+    /// How chunks become one signal.
+    pub join: JoinKind,
     /// Time granted to convert one chunk; measured before audio runs, if not given.
     pub budget: Option<Duration>,
     /// Total delay that the graph shall have, if it shall be constant.
@@ -52,6 +58,7 @@ impl Default for SessionSettings {
     fn default() -> Self {
         Self {
             timing: Timing { chunk: 0.1, crossfade: 0.04, context: 1.0 },
+            join: JoinKind::default(),
             budget: None,
             total_delay: None,
             input: 0,
@@ -116,6 +123,20 @@ pub enum SessionEvent {
     Device(DeviceEvent),
     /// In the graph or the worker.
     Live(Event),
+    /// Graph and worker were built anew, and take over. A recording goes on.
+    Rebuilt {
+        /// What made that necessary.
+        cause: Cause,
+        /// What the way of a sample is made of now.
+        latency: Latency,
+    },
+    /// Graph and worker must be built anew and could not be. It is tried again.
+    NotRebuilt {
+        /// What makes that necessary.
+        cause: Cause,
+        /// Why it failed, in words.
+        reason: String,
+    },
 }
 
 /// What remains of a session.
@@ -128,6 +149,8 @@ pub struct SessionReport {
 }
 
 /// Live conversion that runs. Dropping it stops it.
+///
+/// Its events are to be read every few milliseconds: it tends to itself then.
 pub struct Session<B: VoiceOps>
 where
     Stream<B>: Send + 'static,
@@ -136,14 +159,21 @@ where
     // In this order they stop: what is heard first.
     device: RunningDevice,
     control: GraphHandle,
-    worker: Worker<Stream<B>>,
-    link: SnapshotRx<LinkTelemetry>,
-    levels: [SnapshotRx<Levels>; 2],
+    parts: Parts<Stream<B>>,
+    /// Workers of graphs that are being taken over from; each ends with its graph.
+    retired: Vec<Worker<Stream<B>>>,
     recording: Option<Recording>,
+    events_tx: EventTx,
     events: EventRx,
-    latency: Latency,
+    /// Events of the session itself.
+    own: VecDeque<SessionEvent>,
     budget: Duration,
     started: Instant,
+    // What it takes to build all of it anew.
+    backend: Box<dyn Backend>,
+    voice: Converter<B>,
+    settings: SessionSettings,
+    watch: Watch,
 }
 
 impl<B: VoiceOps> Session<B>
@@ -156,75 +186,36 @@ where
     /// # Errors
     /// A device that cannot be had, settings out of range or beyond the device's channels, a recording that cannot be
     /// created.
-    pub fn start(backend: &mut dyn Backend, converter: Converter<B>, settings: &SessionSettings) -> Result<Self> {
+    pub fn start(mut backend: Box<dyn Backend>, voice: Converter<B>, settings: &SessionSettings) -> Result<Self> {
         settings.live.validate()?;
         let device = backend.open()?;
         let format = *device.format();
-        if settings.input >= format.inputs {
-            let expected = format!("1 to {}, as the device has", format.inputs);
-            return Err(Error::argument("input channel", expected, settings.input + 1));
-        }
+        let source = assembly::input(&format, settings)?;
         let (events_tx, events) = event_queue(1024);
 
-        let mut stream = Stream::new(converter, stream_settings(format.rate_hz, settings), &settings.params)?;
-        let chunk = stream.geometry().chunk_samples();
+        let mut stream = Stream::new(voice.clone(), stream_settings(format.rate_hz, settings), &settings.params)?;
         let budget = settings.budget.map_or_else(|| measure(&mut stream, &settings.params, format.rate_hz), Ok)?;
-        let samples = |time: Duration| (time.as_secs_f64() * f64::from(format.rate_hz)).round() as usize;
-        // A chunk is complete only when the block with its last sample has come.
-        let lead_samples = chunk + samples(budget) + format.block_frames;
-        let worker_latency_samples = stream.latency_samples() - chunk;
-
-        let graph_settings = GraphSettings {
-            total_latency_samples: settings.total_delay.map(samples),
-            live: settings.live,
-            ..format.graph_settings()
-        };
-        let recorder = settings
-            .record
-            .as_ref()
-            .map(|path| Recorder::start(path, format.rate_hz, RecordingFormat::Float, events_tx.clone()));
-        let (recorder, recording) = recorder.transpose()?.unzip();
-        let outputs =
-            if settings.outputs.is_empty() { (0..format.outputs).collect() } else { settings.outputs.clone() };
-        let live = LiveSettings {
-            source: Source::Channel(settings.input),
-            outputs,
-            monitors: settings.monitors.clone(),
-            converter_input_rate_hz: format.rate_hz,
-            link: LinkSettings {
-                output_rate_hz: format.rate_hz,
-                lead_samples,
-                worker_latency_samples,
-                // Two seconds beyond what is on its way: a worker that is stuck that long has lost it all the same.
-                capacity: 2 * lead_samples + 2 * format.rate_hz as usize,
-                fade_ms: 5.0,
-            },
-            limiter: Limiter { look_ahead_ms: 1.5, release_ms: 60.0 },
-            recorder,
-        };
-        let LiveGraph { graph, worker, link, input_level, output_level } =
-            LiveGraph::build(graph_settings.clone(), live, events_tx.clone())?;
-        let processing = samples(budget) + format.block_frames;
-        let latency = Latency {
-            algorithmic: graph.latency_samples().saturating_sub(processing),
-            processing,
-            device: format.latency_samples(),
-        };
-        let worker_settings = WorkerSettings { rate_hz: format.rate_hz, lead_samples, params: settings.params };
-        let (mut control, processor) = processor(&graph_settings, events_tx.clone());
+        let record = |path| Recorder::start(path, format.rate_hz, RecordingFormat::Float, events_tx.clone());
+        let (recorder, recording) = settings.record.as_deref().map(record).transpose()?.unzip();
+        let Assembly { graph, parts } =
+            assemble(timed(stream, budget), source, recorder, &format, settings, &events_tx)?;
+        let (mut control, processor) = processor(&assembly::graph_settings(&format, settings), events_tx.clone());
         control.swap(graph)?;
-        let worker = Worker::start(stream, worker, worker_settings, events_tx)?;
         Ok(Self {
             device: device.start(processor),
             control,
-            worker,
-            link,
-            levels: [input_level, output_level],
+            parts,
+            retired: Vec::new(),
             recording,
+            events_tx,
             events,
-            latency,
+            own: VecDeque::new(),
             budget,
             started: Instant::now(),
+            backend,
+            voice,
+            settings: settings.clone(),
+            watch: Watch::default(),
         })
     }
 
@@ -232,7 +223,7 @@ where
     #[must_use]
     pub fn latency(&self) -> Latency {
         let telemetry = self.device.telemetry();
-        Latency { device: telemetry.input_latency_samples + telemetry.output_latency_samples, ..self.latency }
+        Latency { device: telemetry.input_latency_samples + telemetry.output_latency_samples, ..self.parts.latency }
     }
 
     /// Time granted to convert one chunk.
@@ -252,7 +243,9 @@ where
     /// # Errors
     /// Values out of range.
     pub fn set_live(&mut self, live: LiveParams) -> Result<()> {
-        self.control.set_params(live)
+        self.control.set_params(live)?;
+        self.settings.live = live;
+        Ok(())
     }
 
     /// Sets how to convert, from the next chunk on.
@@ -260,7 +253,9 @@ where
     /// # Errors
     /// Values out of range.
     pub fn set_params(&mut self, params: ConversionParams) -> Result<()> {
-        self.worker.set_params(params)
+        self.parts.worker.set_params(params)?;
+        self.settings.params = params;
+        Ok(())
     }
 
     /// Goes on with another voice, faded in from the next chunk on.
@@ -268,19 +263,24 @@ where
     /// # Errors
     /// The converter, where the last one handed over has not been taken yet.
     pub fn replace_voice(&mut self, converter: Converter<B>) -> std::result::Result<(), Converter<B>> {
-        self.worker.replace(converter)
+        let voice = converter.clone();
+        self.parts.worker.replace(converter)?;
+        self.voice = voice;
+        Ok(())
     }
 
     /// Everything that is counted, now.
     pub fn telemetry(&mut self) -> LiveTelemetry {
         self.control.collect();
-        let [input, output] = &mut self.levels;
+        let now = self.counts();
+        let Counts { device, graph, link, worker } = self.watch.sum(&now);
+        let [input, output] = &mut self.parts.levels;
         LiveTelemetry {
             running: self.started.elapsed(),
-            device: self.device.telemetry(),
-            graph: self.control.telemetry(),
-            link: self.link.latest(),
-            worker: self.worker.telemetry(),
+            device,
+            graph,
+            link,
+            worker,
             input: input.latest(),
             output: output.latest(),
             recorded: self.recording.as_ref().map_or((0, 0), Recording::progress),
@@ -288,26 +288,126 @@ where
         }
     }
 
-    /// The oldest event that was not read.
+    /// The oldest event that was not read. Tends to the session first, which may take a few seconds if the device must
+    /// be opened anew.
     #[must_use]
     pub fn next_event(&mut self) -> Option<SessionEvent> {
-        let device = self.device.next_event().map(SessionEvent::Device);
-        device.or_else(|| self.events.next().map(SessionEvent::Live))
+        self.tend();
+        if let Some(event) = self.device.next_event() {
+            self.watch.notice(&event);
+            return Some(SessionEvent::Device(event));
+        }
+        self.events.next().map(SessionEvent::Live).or_else(|| self.own.pop_front())
     }
 
     /// Stops the device, then the worker, and completes the recording.
     #[must_use]
     pub fn stop(self) -> SessionReport {
         let stopped = self.device.stop();
-        drop((stopped.processor, self.worker));
+        drop((stopped.processor, self.parts, self.retired));
         SessionReport { recording: self.recording.and_then(Recording::stop), problem: stopped.problem }
+    }
+
+    /// Frees what is done with, and builds anew what must be.
+    fn tend(&mut self) {
+        self.control.collect();
+        self.retired.retain(Worker::is_running);
+        let (device, graph) = (self.device.telemetry(), self.control.telemetry());
+        let Some(cause) = self.watch.look(&self.parts.format, &device, &graph, self.parts.worker.is_running()) else {
+            return;
+        };
+        let reopens = matches!(cause, Cause::OtherRate { .. });
+        let rebuilt = if reopens { self.reopen() } else { self.rebuild() };
+        let event = match rebuilt {
+            Ok(()) => {
+                tracing::warn!("{cause}: the graph was built anew");
+                // Another device has another processor, which has counted nothing yet.
+                self.watch.done(&if reopens { GraphTelemetry::default() } else { graph });
+                SessionEvent::Rebuilt { cause, latency: self.latency() }
+            }
+            Err(error) => {
+                tracing::warn!("{cause}: the graph cannot be built anew yet: {error}");
+                self.watch.failed();
+                SessionEvent::NotRebuilt { cause, reason: error.to_string() }
+            }
+        };
+        self.own.push_back(event);
+    }
+
+    /// Swaps in a graph and a worker for the device as it is now.
+    fn rebuild(&mut self) -> Result<()> {
+        let device = self.device.telemetry();
+        let (inputs, outputs) = self.watch.channels_of(&self.parts.format);
+        let format = DeviceFormat {
+            inputs,
+            outputs,
+            block_frames: device.block_frames,
+            max_block_frames: device.block_frames.max(self.parts.format.max_block_frames),
+            input_latency_samples: device.input_latency_samples,
+            output_latency_samples: device.output_latency_samples,
+            ..self.parts.format
+        };
+        let Assembly { graph, parts } = self.assemble(&format)?;
+        self.control.swap(graph)?;
+        self.retire(parts);
+        Ok(())
+    }
+
+    /// Opens the device anew, as whatever it is now, with a graph and a worker that fit it.
+    fn reopen(&mut self) -> Result<()> {
+        // Two at a time may be more than the system has.
+        self.device.close();
+        let device = self.backend.open()?;
+        let format = *device.format();
+        let Assembly { graph, parts } = self.assemble(&format)?;
+        let settings = assembly::graph_settings(&format, &self.settings);
+        let (mut control, processor) = processor(&settings, self.events_tx.clone());
+        control.swap(graph)?;
+        let counts = self.counts();
+        self.watch.leave_device(&counts);
+        self.control = control;
+        // The last device goes with its processor and all of its graphs.
+        self.device = device.start(processor);
+        self.retire(parts);
+        Ok(())
+    }
+
+    /// What the parts in use have counted.
+    fn counts(&mut self) -> Counts {
+        Counts {
+            device: self.device.telemetry(),
+            graph: self.control.telemetry(),
+            link: self.parts.link.latest(),
+            worker: self.parts.worker.telemetry(),
+        }
+    }
+
+    fn assemble(&self, format: &DeviceFormat) -> Result<Assembly<Stream<B>>> {
+        let source = assembly::input(format, &self.settings)?;
+        let stream = stream_settings(format.rate_hz, &self.settings);
+        let stream = Stream::new(self.voice.clone(), stream, &self.settings.params)?;
+        let recorder = self.recording.as_ref().map(|recording| recording.tap(format.rate_hz));
+        assemble(timed(stream, self.budget), source, recorder, format, &self.settings, &self.events_tx)
+    }
+
+    /// Takes `parts` for those that count.
+    fn retire(&mut self, parts: Parts<Stream<B>>) {
+        let mut last = std::mem::replace(&mut self.parts, parts);
+        self.watch.leave_graph(last.link.latest(), last.worker.telemetry());
+        self.retired.push(last.worker);
     }
 }
 
-fn stream_settings(rate_hz: u32, settings: &SessionSettings) -> StreamSettings {
+pub(super) fn timed<B: VoiceOps>(stream: Stream<B>, budget: Duration) -> Timed<Stream<B>> {
+    let latency_samples = stream.latency_samples() - stream.geometry().chunk_samples();
+    Timed { converter: stream, latency_samples, budget }
+}
+
+pub(super) fn stream_settings(rate_hz: u32, settings: &SessionSettings) -> StreamSettings {
     StreamSettings {
         rate_hz,
         timing: settings.timing,
+        join: settings.join,
         // The graph has a better gate.
         gate_db: None,
         rest_db: settings.rest_db,
@@ -316,8 +416,21 @@ fn stream_settings(rate_hz: u32, settings: &SessionSettings) -> StreamSettings {
     }
 }
 
+/// Makes a voice ready for a session of such settings, and tells the time that one of its chunks should be granted.
+///
+/// # Errors
+/// Settings out of range, or a speaker that the voice lacks.
+pub fn prepare<B: VoiceOps>(converter: &Converter<B>, settings: &SessionSettings, rate_hz: u32) -> Result<Duration> {
+    let mut stream = Stream::new(converter.clone(), stream_settings(rate_hz, settings), &settings.params)?;
+    measure(&mut stream, &settings.params, rate_hz)
+}
+
 /// Converts a few chunks of noise, which also makes memory and caches ready, and grants what they took, amply.
-fn measure<B: VoiceOps>(stream: &mut Stream<B>, params: &ConversionParams, rate_hz: u32) -> Result<Duration> {
+pub(super) fn measure<B: VoiceOps>(
+    stream: &mut Stream<B>,
+    params: &ConversionParams,
+    rate_hz: u32,
+) -> Result<Duration> {
     const CHUNKS: usize = 6;
     /// Chunks that only warm up.
     const COLD: usize = 2;
@@ -341,4 +454,119 @@ fn measure<B: VoiceOps>(stream: &mut Stream<B>, params: &ConversionParams, rate_
     }
     stream.reset();
     Ok((MARGIN * longest).clamp(LEAST.min(lasts), lasts.max(LEAST)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::{Engine, ModelFiles, TrackerFile};
+    use crate::graph::GraphBuilder;
+    use crate::graph::nodes::{Input, Output};
+    use crate::io::live::{Null, NullClock};
+    use crate::nn::Cpu;
+    use crate::params::NoiseChoice;
+    use crate::rt::{Block, Node, Ports, RtNode, Setup};
+
+    const BLOCK: usize = 480;
+
+    fn session() -> (Session<Cpu>, NullClock) {
+        let data = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+        let files = ModelFiles {
+            voice: data("synth_small_v1_32k.pth"),
+            index: None,
+            encoder: data("hubert_small_v1.weights.safetensors"),
+            tracker: TrackerFile::Yin,
+        };
+        let voice = Engine::<Cpu>::new(Default::default()).converter(&files).expect("a voice");
+        let settings = SessionSettings {
+            timing: Timing { chunk: 0.02, crossfade: 0.02, context: 0.2 },
+            budget: Some(Duration::from_millis(20)),
+            params: ConversionParams { noise: NoiseChoice::Zero, ..SessionSettings::default().params },
+            ..SessionSettings::default()
+        };
+        let (device, mut clock) = Null::new(DeviceFormat {
+            rate_hz: 48_000,
+            block_frames: BLOCK,
+            max_block_frames: BLOCK,
+            inputs: 1,
+            outputs: 1,
+            input_latency_samples: 0,
+            output_latency_samples: 0,
+        });
+        clock.set_freewheel(true);
+        (Session::start(Box::new(device), voice, &settings).expect("a session"), clock)
+    }
+
+    /// A node that passes on what it gets until it meets a sample above 1.
+    struct Fragile;
+
+    impl Node for Fragile {
+        fn ports(&self, rate_hz: u32) -> Ports {
+            Ports::at(rate_hz, 1, 1)
+        }
+
+        fn prepare(self: Box<Self>, _: &Setup) -> Result<Box<dyn RtNode>> {
+            Ok(self)
+        }
+    }
+
+    impl RtNode for Fragile {
+        fn process(&mut self, _: &mut Block<'_>, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+            assert!(inputs[0].iter().all(|&x| x <= 1.0), "as this test wants");
+            outputs[0].copy_from_slice(inputs[0]);
+        }
+
+        fn reset(&mut self) {}
+    }
+
+    #[test]
+    fn a_graph_in_which_a_node_panicked_is_built_anew_and_the_voice_is_back() {
+        let (mut session, mut clock) = session();
+        let mut n = 0;
+        let mut play = |clock: &mut NullClock, blocks: usize, peak: f32| -> f32 {
+            let mut heard = 0.0_f32;
+            for _ in 0..blocks {
+                let block: Vec<f32> =
+                    (n..n + BLOCK).map(|n| peak * (n as f32 * 0.02).sin() * (n as f32 * 0.0003).cos()).collect();
+                n += BLOCK;
+                let mut played = vec![f32::NAN; BLOCK];
+                clock.block(&[&block], &mut [&mut played]);
+                assert!(played.iter().all(|x| x.is_finite()));
+                heard = played.iter().fold(heard, |most, x| most.max(x.abs()));
+            }
+            heard
+        };
+        play(&mut clock, 100, 0.3);
+        let mut graph = GraphBuilder::new(assembly::graph_settings(&session.parts.format, &session.settings));
+        let input = graph.add("input", Input::of(0)).expect("a node");
+        let fragile = graph.add("fragile", Fragile).expect("a node");
+        let output = graph.add("output", Output::to([0])).expect("a node");
+        graph.chain(&[input, fragile, output]).expect("connections");
+        session.control.swap(graph.build().expect("a graph")).expect("room");
+        assert!(play(&mut clock, 20, 0.3) > 0.25);
+        play(&mut clock, 10, 4.0);
+        assert_eq!(play(&mut clock, 10, 0.3), 0.0);
+
+        let events: Vec<SessionEvent> = std::iter::from_fn(|| session.next_event()).collect();
+        let place = events.iter().position(|event| matches!(event, SessionEvent::Live(Event::NodePanicked(_))));
+        let rebuilt = events.iter().position(
+            |event| matches!(event, SessionEvent::Rebuilt { cause: Cause::GraphPanicked, latency } if *latency == session.latency()),
+        );
+        assert!(place.is_some() && place < rebuilt, "{events:?}");
+        play(&mut clock, 60, 0.3);
+        assert!(play(&mut clock, 10, 0.3) > 0.01);
+        let telemetry = session.telemetry();
+        assert_eq!((telemetry.graph.node_panics, telemetry.graph.swaps), (1, 2));
+        assert_eq!(telemetry.graph.frames as usize, 210 * BLOCK);
+        // It is not built a third time, and the worker of the first graph has gone with it.
+        assert!(session.next_event().is_none_or(|event| !matches!(event, SessionEvent::Rebuilt { .. })));
+        let start = Instant::now();
+        while !session.retired.is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(10), "a worker without a graph");
+            drop(session.next_event());
+        }
+        assert!(session.stop().problem.is_none());
+    }
 }

@@ -119,6 +119,8 @@ pub struct Block<'a> {
     pub live: &'a LiveParams,
     /// Whether the audio server runs without a clock, so that a node that waits for another thread may really wait.
     pub freewheel: bool,
+    /// Whether this graph leads: of two, in a swap, the new one from the beginning of the fade on.
+    pub leads: bool,
     captured: &'a [&'a [f32]],
     start: usize,
     frames: usize,
@@ -130,12 +132,13 @@ impl<'a> Block<'a> {
     pub fn new(
         live: &'a LiveParams,
         freewheel: bool,
+        leads: bool,
         captured: &'a [&'a [f32]],
         start: usize,
         frames: usize,
         played: &'a mut [Vec<f32>],
     ) -> Self {
-        Self { live, freewheel, captured, start, frames, played }
+        Self { live, freewheel, leads, captured, start, frames, played }
     }
 
     /// What the device recorded on `channel`, if it has that channel.

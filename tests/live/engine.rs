@@ -7,7 +7,7 @@ use syrinx::geometry::Timing;
 use syrinx::nn::Cpu;
 use syrinx::params::{ConversionParams, NoiseChoice};
 use syrinx::path::Converter;
-use syrinx::path::stream::{Stream, StreamSettings};
+use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 
 use crate::support::{Bench, RATE_HZ};
 
@@ -33,6 +33,7 @@ fn stream(chunk: f64) -> Stream<Cpu> {
     let settings = StreamSettings {
         rate_hz: RATE_HZ,
         timing: Timing { chunk, crossfade: 0.05, context: 0.5 },
+        join: JoinKind::Sola,
         gate_db: None,
         rest_db: Some(-70.0),
         denoise_input: false,

@@ -8,19 +8,24 @@ use std::time::{Duration, Instant};
 /// Audio libraries choose their server by environment, and keep threads and locks of a server that hangs.
 /// `name` is the test's full name.
 pub fn apart(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
+    apart_for(Duration::from_mins(2), name, environment, body);
+}
+
+/// The same for at most `limit`.
+pub fn apart_for(limit: Duration, name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
     const MARK: &str = "SYRINX_TEST_APART";
     if std::env::var_os(MARK).is_some() {
         return body();
     }
     let program = std::env::current_exe().expect("this program");
     let mut test = Command::new(program);
-    test.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, "1");
+    test.args([name, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]).env(MARK, "1");
     let mut process = test.envs(environment.iter().copied()).spawn().expect("a process");
     let start = Instant::now();
     let status = loop {
         match process.try_wait().expect("a process of ours") {
             Some(status) => break status,
-            None if start.elapsed() > Duration::from_mins(2) => {
+            None if start.elapsed() > limit => {
                 process.kill().expect("a process of ours");
                 panic!("{name} hung");
             }
@@ -38,9 +43,20 @@ pub struct Server {
 impl Server {
     /// Starts a program.
     pub fn start(program: &str, arguments: &[&str]) -> Self {
+        Self::run(program, arguments, None, Stdio::null())
+    }
+
+    /// The same with a variable in its environment, and what it says in a file.
+    #[cfg(feature = "pipewire")]
+    pub fn start_telling(program: &str, arguments: &[&str], variable: (&str, &str), log: &std::path::Path) -> Self {
+        let log = std::fs::File::create(log).expect("a log");
+        Self::run(program, arguments, Some(variable), Stdio::from(log))
+    }
+
+    fn run(program: &str, arguments: &[&str], variable: Option<(&str, &str)>, log: Stdio) -> Self {
         let mut server = Command::new("setpriv");
-        server.args(["--pdeathsig", "KILL", program]).args(arguments);
-        let process = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        server.args(["--pdeathsig", "KILL", program]).args(arguments).envs(variable);
+        let process = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         Self { process: process.unwrap_or_else(|error| panic!("{program}: {error}")) }
     }
 
@@ -60,11 +76,23 @@ impl Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+
+    /// Asks it to end, so that it leaves nothing behind: a machine has room for eight JACK servers, dead ones included.
+    fn end_in_peace(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        let start = Instant::now();
+        while self.process.try_wait().is_ok_and(|status| status.is_none()) && start.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.end();
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end();
+        if self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            self.end_in_peace();
+        }
     }
 }
 

@@ -93,6 +93,34 @@ fn a_pause_of_the_other_device_is_bridged_without_a_click() {
 }
 
 #[test]
+fn after_a_short_pause_of_our_own_device_the_delay_is_as_before_within_half_a_second() {
+    let (mut device, mut other, mut telemetry) = capturing(48_000);
+    let mut tone = Tone::new(48_000.0);
+    let (mut played, mut before, mut after) = (Vec::new(), 0, None);
+    for block in 0..1000 {
+        other.push(&tone.block());
+        // 28 ms: less than what is left out at once.
+        if (400..403).contains(&block) {
+            continue;
+        }
+        played.extend(device.block(&[0.0; OTHER_BLOCK]));
+        let waiting = telemetry.latest().waiting_samples;
+        match block {
+            399 => before = waiting,
+            403 => assert!(waiting >= before + 3 * OTHER_BLOCK - 8, "{waiting} {before}"),
+            404.. if after.is_none() && waiting.abs_diff(before) < OTHER_BLOCK / 2 => after = Some(block),
+            _ => {}
+        }
+    }
+    let took = after.expect("as before") - 403;
+    assert!(took * OTHER_BLOCK < 24_000, "{took} blocks");
+    let telemetry = telemetry.latest();
+    assert!(telemetry.dropped_samples > 0 && telemetry.starvation.times == 0, "{telemetry:?}");
+    assert!(telemetry.waiting_samples.abs_diff(before) < OTHER_BLOCK / 2, "{telemetry:?}");
+    assert!(steepest(&played) < 0.0576 + 2.5 / 96.0, "{}", steepest(&played));
+}
+
+#[test]
 fn a_pause_of_our_own_device_leaves_out_the_oldest_without_a_click() {
     let (mut device, mut other, mut telemetry) = capturing(48_000);
     let mut tone = Tone::new(48_000.0);

@@ -17,15 +17,19 @@ fn quiet(seed: u64, samples: usize) -> Vec<f32> {
 
 /// `input -> limiter -> output`, with the input and the output recorded.
 fn recorded(path: &Path, format: RecordingFormat, events: EventTx) -> (CompiledGraph, Recording) {
-    let mut graph = GraphBuilder::new(mono());
     let (recorder, recording) = Recorder::start(path, RATE_HZ, format, events).unwrap();
+    (recording_graph(recorder), recording)
+}
+
+fn recording_graph(recorder: Recorder) -> CompiledGraph {
+    let mut graph = GraphBuilder::new(mono());
     let input = graph.add("input", Input::of(0)).unwrap();
     let limiter = graph.add("limiter", Limiter { look_ahead_ms: 1.0, release_ms: 50.0 }).unwrap();
     let recorder = graph.add("recorder", recorder).unwrap();
     graph.connect(input, (recorder, Recorder::LEFT)).unwrap();
     graph.connect(input, limiter).unwrap();
     graph.connect(limiter, (recorder, Recorder::RIGHT)).unwrap();
-    (finish(graph, &[limiter]), recording)
+    finish(graph, &[limiter])
 }
 
 fn read(path: &Path) -> (Vec<f32>, Vec<f32>) {
@@ -85,6 +89,27 @@ fn a_recording_can_be_read_while_it_runs() {
         std::thread::yield_now();
     }
     assert!(read(&path).0.len() >= 48_000);
+}
+
+#[test]
+fn a_graph_that_takes_over_goes_on_with_the_recording_without_losing_or_doubling_a_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("one.wav");
+    let (graph, recording) = recorded(&path, RecordingFormat::Float, event_queue(1).0);
+    let mut device = Device::playing(&mono(), graph);
+    let captured = quiet(12, 60_000);
+    let mut played = device.run(&captured[..20_000], &[64]);
+    for _ in 0..2 {
+        device.control.swap(recording_graph(recording.tap(RATE_HZ))).unwrap();
+    }
+    played.extend(device.run(&captured[20_000..], &[64, 100, 1000]));
+    assert_eq!(device.control.telemetry().swaps, 2);
+    let report = recording.stop().expect("a report");
+    assert!(report.failure.is_none());
+    assert_eq!((report.frames, report.lost_frames), (60_000, 0));
+    let (left, right) = read(&path);
+    assert_eq!(right, played);
+    assert_eq!(left[48..], captured[..60_000 - 48]);
 }
 
 #[cfg(target_os = "linux")]

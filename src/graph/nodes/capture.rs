@@ -73,6 +73,8 @@ impl Node for Capture {
             graph_rate_hz: setup.rate_hz,
             playout: Playout::new(rx, playout),
             drift: DriftControl::default(),
+            look: Look::new(rate_hz, target_samples),
+            silent: true,
             stream: StreamResampler::new(rate_hz, setup.rate_hz, max_needed, setup.max_block)?,
             scratch: vec![0.0; max_needed],
             telemetry,
@@ -81,14 +83,64 @@ impl Node for Capture {
     }
 }
 
-/// How often the target may wait before the oldest is left out.
+/// How often the target may wait before the oldest is left out at once.
 const OVERFULL: usize = 4;
+/// Time over which what waits is averaged, in seconds: long against blocks.
+const LOOK_S: f64 = 0.125;
+/// What may wait beyond the target and half of it, in seconds: a drift of 500 ppm takes 5 ms until it is learned.
+const LEARNING_S: f64 = 0.003;
+
+/// What waits too long, after our own device stood still: more than blocks and drift explain, time and again.
+struct Look {
+    /// What one look lasts, in samples of the other device.
+    lasts: f64,
+    target: f64,
+    /// What may wait beyond the target.
+    slack: f64,
+    sum: f64,
+    seen: f64,
+    /// Whether the last look saw too much.
+    much: bool,
+}
+
+impl Look {
+    fn new(rate_hz: u32, target_samples: usize) -> Self {
+        let (rate_hz, target) = (f64::from(rate_hz), target_samples as f64);
+        let slack = target / 2.0 + LEARNING_S * rate_hz;
+        Self { lasts: LOOK_S * rate_hz, target, slack, sum: 0.0, seen: 0.0, much: false }
+    }
+
+    /// `waiting` samples wait before `taken` are taken. Returns how many are to be left out.
+    fn at(&mut self, waiting: usize, taken: f64) -> usize {
+        self.sum += waiting as f64 * taken;
+        self.seen += taken;
+        if self.seen < self.lasts {
+            return 0;
+        }
+        let excess = self.sum / self.seen - self.target;
+        let much = std::mem::replace(&mut self.much, excess > self.slack);
+        (self.sum, self.seen) = (0.0, 0.0);
+        // Two in a row, so that the second saw nothing of what was before the device stood still.
+        if !(much && self.much) {
+            return 0;
+        }
+        self.much = false;
+        (excess as usize).min(waiting)
+    }
+
+    fn restart(&mut self) {
+        (self.sum, self.seen, self.much) = (0.0, 0.0, false);
+    }
+}
 
 struct RtCapture {
     settings: CaptureSettings,
     graph_rate_hz: u32,
     playout: Playout,
     drift: DriftControl,
+    look: Look,
+    /// Whether nothing was heard at the last block.
+    silent: bool,
     stream: StreamResampler,
     scratch: Vec<f32>,
     telemetry: SnapshotTx<CaptureTelemetry>,
@@ -96,18 +148,36 @@ struct RtCapture {
 }
 
 impl RtCapture {
-    /// Trims the ratio to how many samples wait; leaves out what is far too much.
+    /// Trims the ratio to how many samples wait; leaves out what is too much.
     fn steer(&mut self, frames: usize) {
         let (target, waiting) = (self.settings.target_samples, self.playout.waiting());
+        let elapsed_s = frames as f64 / f64::from(self.graph_rate_hz);
+        let rate_hz = f64::from(self.settings.rate_hz);
+        let was_silent = std::mem::replace(&mut self.silent, self.playout.is_silent());
         if waiting > (OVERFULL - 1) * target {
-            self.playout.drop_oldest(waiting - target);
-            self.counts.dropped_samples += (waiting - target) as u64;
-            self.drift.jumped();
-        } else if !self.playout.is_silent() {
-            let excess_s = (waiting as f64 - target as f64) / f64::from(self.settings.rate_hz);
-            let faster = self.drift.step(excess_s, frames as f64 / f64::from(self.graph_rate_hz));
+            self.leave_out(waiting - target);
+        } else if self.silent {
+            self.look.restart();
+        } else if was_silent {
+            // Blocks come whole: more than the target may have gathered, which no one has missed.
+            self.playout.drop_oldest(waiting.saturating_sub(target));
+        } else {
+            let late = self.look.at(waiting, elapsed_s * rate_hz);
+            if late > 0 {
+                return self.leave_out(late);
+            }
+            // What the look will leave out is none of the drift's.
+            let excess = (waiting as f64 - target as f64).min(self.look.slack);
+            let faster = self.drift.step(excess / rate_hz, elapsed_s);
             self.stream.set_trim(1.0 / (1.0 + faster));
         }
+    }
+
+    fn leave_out(&mut self, samples: usize) {
+        self.playout.drop_oldest(samples);
+        self.counts.dropped_samples += samples as u64;
+        self.drift.jumped();
+        self.look.restart();
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`Resampler`] | 1 -> 1, at another rate | 35 samples of its input, less one of its output |
 //! | [`Link`] | 1 -> 1, through another thread | its lead, and the converter's own |
 //! | [`Capture`] | -> 1, from another clock | its target fill |
+//! | [`Probe`] | -> 1, a signal of its own | 0 |
 //! | [`Mix`] | dry, wet -> 1 | 0; the builder delays the dry path |
 //! | [`Meter`] | 1 -> | |
 //! | [`Recorder`] | left, right -> | |
@@ -24,6 +25,7 @@ pub mod link;
 mod meter;
 mod mix;
 mod output;
+mod probe;
 pub mod recorder;
 mod resampler;
 
@@ -37,6 +39,7 @@ pub use link::Link;
 pub use meter::{Levels, Meter};
 pub use mix::Mix;
 pub use output::Output;
+pub use probe::Probe;
 pub use recorder::Recorder;
 pub use resampler::Resampler;
 

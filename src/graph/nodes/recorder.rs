@@ -1,5 +1,9 @@
 //! Recorder: two signals into a stereo file, written by a thread of its own.
+//!
+//! A graph that takes over from another goes on with its recording by a [tap](Recording::tap) of its own: whichever graph
+//! leads records, so that every frame is in the file once.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -8,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use hound::{SampleFormat, WavSpec, WavWriter};
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
@@ -41,7 +46,8 @@ pub enum RecordingFormat {
 /// What became of a recording.
 #[derive(Debug)]
 pub struct RecordingReport {
-    /// Files that were written, in order: a file that is full (4 GB) is followed by another.
+    /// Files that were written, in order: a file that is full (4 GB), or whose rate is not the graph's any more, is
+    /// followed by another.
     pub files: Vec<PathBuf>,
     /// Frames in them.
     pub frames: u64,
@@ -61,7 +67,20 @@ pub struct Recorder {
 /// Control's side of a recording. Dropping it ends the recording as [`stop`](Self::stop) does.
 pub struct Recording {
     counts: Arc<Counts>,
+    taps: Sender<Tap>,
     writer: Option<JoinHandle<RecordingReport>>,
+}
+
+/// The frames of one graph.
+struct Tap {
+    queue: HeapCons<Frame>,
+    rate_hz: u32,
+}
+
+/// Both ends of a tap at `rate_hz`.
+fn tap(rate_hz: u32) -> (HeapProd<Frame>, Tap) {
+    let (frames, queue) = HeapRb::new(PATIENCE_S * rate_hz as usize).split();
+    (frames, Tap { queue, rate_hz })
 }
 
 #[derive(Default)]
@@ -83,13 +102,15 @@ impl Recorder {
     /// [`Error::Io`] if the file cannot be created.
     pub fn start(path: &Path, rate_hz: u32, format: RecordingFormat, events: EventTx) -> Result<(Self, Recording)> {
         let counts = Arc::new(Counts::default());
-        let (frames, queue) = HeapRb::new(PATIENCE_S * rate_hz as usize).split();
+        let (frames, tap) = tap(rate_hz);
+        let (taps, arriving) = unbounded();
         let writer = Writer {
-            queue,
+            tap,
+            arriving,
+            next: VecDeque::new(),
             counts: counts.clone(),
             events,
             file: Some(open(path, rate_hz, format)?),
-            rate_hz,
             format,
             frames_in_file: 0,
             unsure: 0,
@@ -97,7 +118,7 @@ impl Recorder {
         };
         let thread = std::thread::Builder::new().name("recorder".into()).spawn(|| writer.run());
         let writer = thread.map_err(|source| Error::io(path, source))?;
-        Ok((Self { frames, counts: counts.clone(), rate_hz }, Recording { counts, writer: Some(writer) }))
+        Ok((Self { frames, counts: counts.clone(), rate_hz }, Recording { counts, taps, writer: Some(writer) }))
     }
 }
 
@@ -106,6 +127,16 @@ impl Recording {
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         (self.counts.written.load(Ordering::Relaxed), self.counts.lost.load(Ordering::Relaxed))
+    }
+
+    /// A recorder for the graph that takes over next: the recording goes on with what that records. At another rate
+    /// it goes on in another file, `name-2.wav` and so on.
+    #[must_use]
+    pub fn tap(&self, rate_hz: u32) -> Recorder {
+        let (frames, tap) = tap(rate_hz);
+        // A writer that is gone has said why.
+        let _ = self.taps.send(tap);
+        Recorder { frames, counts: self.counts.clone(), rate_hz }
     }
 
     /// Writes what has been recorded up to now and closes the file.
@@ -148,7 +179,10 @@ struct RtRecorder {
 }
 
 impl RtNode for RtRecorder {
-    fn process(&mut self, _: &mut Block<'_>, inputs: &[&[f32]], _: &mut [&mut [f32]]) {
+    fn process(&mut self, block: &mut Block<'_>, inputs: &[&[f32]], _: &mut [&mut [f32]]) {
+        if !block.leads {
+            return;
+        }
         let [left, right] = [inputs[Recorder::LEFT], inputs[Recorder::RIGHT]];
         let frames = &mut self.frames[..left.len()];
         for ((frame, &left), &right) in frames.iter_mut().zip(left).zip(right) {
@@ -184,12 +218,15 @@ fn of_file(path: &Path, error: hound::Error) -> Error {
 
 /// The writing thread.
 struct Writer {
-    queue: HeapCons<Frame>,
+    /// Of the graph that leads, as far as is known.
+    tap: Tap,
+    arriving: Receiver<Tap>,
+    /// Of graphs that lead next, in order.
+    next: VecDeque<Tap>,
     counts: Arc<Counts>,
     events: EventTx,
     /// Gone after a failure.
     file: Option<WavFile>,
-    rate_hz: u32,
     format: RecordingFormat,
     frames_in_file: u64,
     /// Frames that may still be in memory only.
@@ -199,17 +236,17 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) -> RecordingReport {
-        let mut frames = vec![[0.0; 2]; self.rate_hz as usize / 10 + 1];
+        let mut frames = vec![[0.0; 2]; self.tap.rate_hz as usize / 10 + 1];
         loop {
             let stopping = self.counts.stop.load(Ordering::Acquire);
-            let mut waiting = self.queue.occupied_len();
-            while waiting > 0 {
-                let taken = self.queue.pop_slice(&mut frames);
-                self.write(&frames[..taken]);
-                waiting = waiting.saturating_sub(taken);
+            // Asked first: once another graph has recorded, the one before records no more.
+            while let Some(tap) = self.next_tap() {
+                self.empty_tap(&mut frames);
+                self.turn_to(tap);
             }
+            self.empty_tap(&mut frames);
             // So that the file can be read even if the process dies.
-            if self.unsure * FLUSHES_PER_SECOND > u64::from(self.rate_hz) {
+            if self.unsure * FLUSHES_PER_SECOND > u64::from(self.tap.rate_hz) {
                 self.attempt(|writer, file| file.flush().map_err(|error| of_file(writer.path(), error)));
                 self.settle();
             }
@@ -217,6 +254,31 @@ impl Writer {
                 return self.close();
             }
             std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    /// The first of the next taps that has frames. Graphs that were never heard have none.
+    fn next_tap(&mut self) -> Option<Tap> {
+        self.next.extend(self.arriving.try_iter());
+        let first = self.next.iter().position(|tap| !tap.queue.is_empty())?;
+        self.next.drain(..first);
+        self.next.pop_front()
+    }
+
+    /// Writes what waits now.
+    fn empty_tap(&mut self, frames: &mut [Frame]) {
+        let mut waiting = self.tap.queue.occupied_len();
+        while waiting > 0 {
+            let taken = self.tap.queue.pop_slice(frames);
+            self.write(&frames[..taken]);
+            waiting = waiting.saturating_sub(taken);
+        }
+    }
+
+    fn turn_to(&mut self, tap: Tap) {
+        let last = std::mem::replace(&mut self.tap, tap);
+        if last.rate_hz != self.tap.rate_hz {
+            self.attempt(Self::continue_in_next);
         }
     }
 
@@ -284,7 +346,7 @@ impl Writer {
         let first = &self.report.files[0];
         let stem = first.file_stem().unwrap_or_default().to_string_lossy();
         let next = first.with_file_name(format!("{stem}-{}.wav", self.report.files.len() + 1));
-        let full = std::mem::replace(file, open(&next, self.rate_hz, self.format)?);
+        let full = std::mem::replace(file, open(&next, self.tap.rate_hz, self.format)?);
         full.finalize().map_err(|error| of_file(self.path(), error))?;
         self.settle();
         self.report.files.push(next);

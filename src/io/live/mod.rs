@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`Null`] | clocked by hand, for tests |
 //! | [`FileDevice`] | a recording, at clock speed or as fast as possible |
+//! | [`Loopback`] | no hardware: the output comes back as the input |
 //! | `Jack` (feature `jack`) | ports of a JACK server, with their latency told to it |
 //! | `SoundCard` (feature `cpal`) | what the system offers: ALSA, PipeWire, PulseAudio, CoreAudio, WASAPI, ASIO |
 //!
@@ -62,6 +63,7 @@ pub mod jack;
 #[cfg(any(feature = "jack", feature = "cpal"))]
 mod job;
 pub mod listing;
+pub mod loopback;
 pub mod null;
 mod open;
 pub mod priority;
@@ -76,6 +78,7 @@ pub use file::{FileDevice, Pace};
 #[cfg(feature = "jack")]
 pub use jack::Jack;
 pub use listing::{DeviceInfo, DirectionInfo, HostInfo};
+pub use loopback::Loopback;
 pub use null::{Null, NullClock};
 pub use open::{OpenDevice, RunningDevice, Stopped};
 #[cfg(feature = "cpal")]

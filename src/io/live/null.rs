@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Backend;
-use super::device::{DeviceFormat, DeviceState};
+use super::device::{DeviceEvent, DeviceFormat, DeviceState};
 use super::open::{OpenDevice, RunningDevice};
 use super::seat::{Callback, Seat};
 use crate::error::{Error, Result};
@@ -63,6 +63,11 @@ impl NullClock {
     /// The device is back.
     pub fn regain(&mut self) {
         self.seat.regain(self.format, Duration::ZERO);
+    }
+
+    /// The device is back at another rate, for which it must be opened anew.
+    pub fn change_rate(&mut self, rate_hz: u32) {
+        self.seat.send(DeviceEvent::OtherRate { rate_hz });
     }
 
     /// The device has lost data.

@@ -122,7 +122,9 @@ impl RunningDevice {
         Stopped { processor, telemetry: self.seat.telemetry(), problem }
     }
 
-    fn close(&mut self) -> Option<Error> {
+    /// Closes the device, within a few seconds even if its server hangs; returns what went wrong. What it counted can
+    /// still be read.
+    pub fn close(&mut self) -> Option<Error> {
         self.seat.ask_to_stop();
         let problem = self.thread.take().and_then(|thread| {
             thread.thread().unpark();

@@ -23,7 +23,7 @@ impl Priority {
     #[must_use]
     pub fn explanation(self) -> Option<String> {
         (self == Self::Refused)
-            .then(|| format!("real-time priority refused: other programs may interrupt the audio; {REMEDY}"))
+            .then(|| format!("real-time priority refused{}: other programs may interrupt the audio; {REMEDY}", why()))
     }
 
     pub(super) fn from_code(code: u8) -> Self {
@@ -32,6 +32,23 @@ impl Priority {
             .find(|known| *known as u8 == code)
             .unwrap_or_default()
     }
+}
+
+/// Why the system refuses, where it can be asked.
+#[cfg(target_os = "linux")]
+fn why() -> String {
+    use nix::sys::resource::{Resource, getrlimit};
+    match getrlimit(Resource::RLIMIT_RTPRIO) {
+        Ok((most, _)) if most < u64::from(PRIORITY) => {
+            format!(" (this user may have {most} at most, {PRIORITY} is needed)")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn why() -> String {
+    String::new()
 }
 
 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use jack::{
     AsyncClient, AudioIn, AudioOut, Client, ClientOptions, Control, LatencyType, Port, ProcessHandler, ProcessScope,
 };
 
-/// Plays samples once it is told to, then silence.
+/// Plays samples once it is told to, then silence, or the same again.
 pub struct Player {
     client: AsyncClient<(), Playing>,
     go: Arc<AtomicBool>,
@@ -19,6 +19,7 @@ struct Playing {
     port: Port<AudioOut>,
     samples: Vec<f32>,
     at: usize,
+    again: bool,
     go: Arc<AtomicBool>,
     began: Option<u32>,
 }
@@ -33,6 +34,9 @@ impl ProcessHandler for Playing {
             let count = rest.len().min(out.len());
             out[..count].copy_from_slice(&rest[..count]);
             self.at += count;
+            if self.again && self.at == self.samples.len() {
+                self.at = 0;
+            }
         }
         Control::Continue
     }
@@ -41,10 +45,19 @@ impl ProcessHandler for Playing {
 impl Player {
     /// A client `player` with a port `out`.
     pub fn start(samples: Vec<f32>) -> Self {
+        Self::playing(samples, false)
+    }
+
+    /// The same, over and over.
+    pub fn start_over_and_over(samples: Vec<f32>) -> Self {
+        Self::playing(samples, true)
+    }
+
+    fn playing(samples: Vec<f32>, again: bool) -> Self {
         let (client, _) = Client::new("player", ClientOptions::NO_START_SERVER).expect("a client");
         let port = client.register_port("out", AudioOut::default()).expect("a port");
         let go = Arc::new(AtomicBool::new(false));
-        let playing = Playing { port, samples, at: 0, go: go.clone(), began: None };
+        let playing = Playing { port, samples, at: 0, again, go: go.clone(), began: None };
         Self { client: client.activate_async((), playing).expect("an active client"), go }
     }
 

@@ -28,7 +28,7 @@ fn a_daemon_that_is_killed_and_restarted_finds_its_streams_back() {
     with_environment("pipewire::chaos::a_daemon_that_is_killed_and_restarted_finds_its_streams_back", || {
         let rig = Rig::start(512);
         let (mut control, device) = running(card(512));
-        drop(rig);
+        rig.kill();
         assert!(device.wait_for(DeviceState::Lost, LONG));
         let before = control.handle.telemetry().frames;
         wait_until("silence in its place", LONG, || control.handle.telemetry().frames > before + 24_000);

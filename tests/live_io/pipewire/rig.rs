@@ -31,12 +31,14 @@ pub fn folder() -> PathBuf {
     std::env::var_os("XDG_RUNTIME_DIR").expect("the rig sets it").into()
 }
 
-/// Servers that run. Dropping it kills them.
+/// What PipeWire and its PulseAudio server write into the folder.
+const LOGS: [&str; 2] = ["pipewire.log", "pulse.log"];
+/// At this level they tell of every lost cycle.
+const LOG_LEVEL: (&str, &str) = ("PIPEWIRE_DEBUG", "3");
+
+/// Servers that run. Dropping it ends them.
 pub struct Rig {
-    _pulse: Server,
-    _session: Server,
-    _pipewire: Server,
-    _bus: Server,
+    servers: [Server; 4],
 }
 
 impl Rig {
@@ -50,15 +52,21 @@ impl Rig {
         }
         let bus = Server::start("dbus-daemon", &["--session", "--nofork", "--nopidfile", "--address", &address]);
         wait_until("the bus", LONG, || exists("bus"));
-        let pipewire = Server::start("pipewire", &[]);
+        let [pipewire_log, pulse_log] = LOGS.map(|name| folder().join(name));
+        let pipewire = Server::start_telling("pipewire", &[], LOG_LEVEL, &pipewire_log);
         wait_until("PipeWire", LONG, || exists("pipewire-0"));
         let session = Server::start("wireplumber", &[]);
-        let pulse = Server::start("pipewire-pulse", &[]);
+        let pulse = Server::start_telling("pipewire-pulse", &[], LOG_LEVEL, &pulse_log);
         wait_until("PipeWire's PulseAudio", LONG, || succeeds("pactl", &["info"]));
-        let rig = Self { _pulse: pulse, _session: session, _pipewire: pipewire, _bus: bus };
+        let rig = Self { servers: [pulse, session, pipewire, bus] };
         plug("M", 4);
         assert!(succeeds("pw-metadata", &["-n", "settings", "0", "clock.force-quantum", &frames.to_string()]));
         rig
+    }
+
+    /// Kills them all.
+    pub fn kill(self) {
+        self.servers.into_iter().for_each(Server::kill);
     }
 }
 
@@ -95,6 +103,14 @@ pub fn prefer(name: &str) {
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// Cycles that PipeWire says it or one of its clients has lost so far.
+pub fn lost_cycles() -> usize {
+    let told =
+        |line: &str| ["XRun!", "too slow", "missed", "underrun", "overrun"].iter().any(|word| line.contains(word));
+    let read = |name: &str| std::fs::read_to_string(folder().join(name)).expect("a log");
+    LOGS.iter().map(|name| read(name).lines().filter(|line| told(line)).count()).sum()
 }
 
 /// Captures the first channel of `M`, plays on its third.

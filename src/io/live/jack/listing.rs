@@ -8,6 +8,9 @@ use crate::io::live::job::within;
 use crate::io::live::listing::{DeviceInfo, DirectionInfo, HostInfo};
 
 /// The clients of the server that have physical ports, as devices. Answers within seconds even if the server hangs.
+///
+/// Not to be called while a client of this process waits to be closed since its server has died, which takes about a
+/// second: JACK's library frees such clients, in use or not, as soon as another is opened.
 #[must_use]
 pub fn devices() -> HostInfo {
     let found = within(PATIENCE, || open_client("syrinx-devices").map(|client| list(&client)));

@@ -186,7 +186,7 @@ impl Near {
         };
         let live = LiveParams::default();
         for (capture, channel) in captures.0.iter_mut().zip(captured) {
-            let mut block = Block::new(&live, false, &[], 0, frames, &mut []);
+            let mut block = Block::new(&live, false, true, &[], 0, frames, &mut []);
             capture.process(&mut block, &[], &mut [&mut channel[..frames]]);
         }
     }
