@@ -49,6 +49,9 @@ pub struct TrackerArgs {
     /// Frames of the median filter on the pitch of crepe and yin, 0 to 7; below 3 it is off
     #[arg(long, value_name = "N", default_value_t = 3)]
     filter_radius: usize,
+    /// Move hops of the pitch back that stand an octave away from their neighbours, as in a creaky voice
+    #[arg(long)]
+    repair_octaves: bool,
 }
 
 /// Where the other models are, and where they run.
@@ -101,6 +104,7 @@ impl VoiceArgs {
             index_rate: self.index_rate,
             protect: self.protect,
             filter_radius: tracker.filter_radius,
+            repair_octaves: tracker.repair_octaves,
             speaker: self.speaker,
             noise: self.noise,
             ..ConversionParams::default()
@@ -137,6 +141,12 @@ impl ModelChoice {
             pitch_method: tracker.f0,
             pitch_model: models.pitch_model.clone(),
         })
+    }
+
+    /// The same models around another voice.
+    #[must_use]
+    pub fn with_voice(&self, voice: PathBuf, index: Option<PathBuf>) -> Self {
+        Self { voice, index, ..self.clone() }
     }
 
     /// The files of all models, found in the models folder where no path was given.

@@ -14,8 +14,9 @@ pub mod convert;
 pub mod devices;
 pub mod inspect;
 pub mod jobs;
+pub mod latency;
 pub mod live;
-pub mod live_lines;
+pub mod log;
 pub mod machine;
 pub mod models;
 pub mod plot;
@@ -53,6 +54,8 @@ enum Command {
     Live(Box<live::LiveArgs>),
     /// List audio devices
     Devices(devices::DevicesArgs),
+    /// Measure how late live audio is
+    Latency(latency::LatencyArgs),
     /// Measure how fast this machine converts
     Bench(bench::BenchArgs),
     /// Tell what a model file is
@@ -89,8 +92,9 @@ fn run(cli: &Cli) -> Result<()> {
             let plan = convert::ConvertPlan::new(args)?;
             convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
         }
-        Command::Live(args) => live::run(args),
+        Command::Live(args) => live::run(args, cli.color),
         Command::Devices(args) => devices::run(args),
+        Command::Latency(args) => latency::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Models(args) => models::run(args),
@@ -99,10 +103,12 @@ fn run(cli: &Cli) -> Result<()> {
 
 /// Messages of the library go to standard error; `SYRINX_LOG` overrides `-v` and `-q`.
 fn start_log(cli: &Cli) {
+    // A screen has room for more, and colours it itself.
+    let has_screen = matches!(&cli.command, Command::Live(args) if args.manner() == live::Manner::Screen);
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "syrinx=info,warn",
+        (false, 0) if !has_screen => "warn",
+        (false, 0 | 1) => "syrinx=info,warn",
         (false, _) => "syrinx=trace,debug",
     };
     let filter = EnvFilter::try_from_env("SYRINX_LOG").unwrap_or_else(|_| EnvFilter::new(level));
@@ -111,7 +117,8 @@ fn start_log(cli: &Cli) {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(color).with_writer(std::io::stderr);
+    let color = color && !has_screen;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(color).with_writer(log::LogOutput);
     // A second call, in tests, keeps the first.
     let _ = log.without_time().with_target(false).try_init();
 }

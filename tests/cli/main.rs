@@ -1,7 +1,9 @@
 //! The program as a script meets it: exit codes, messages, files.
 
 mod conversion;
+mod latency;
 mod live;
+mod remote;
 
 use std::path::{Path, PathBuf};
 

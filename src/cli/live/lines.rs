@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
+use super::moment::Moment;
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceEvent, DeviceState};
-use crate::live::{Session, SessionEvent};
+use crate::live::{Control, Session, SessionEvent};
 use crate::nn::Cpu;
 use crate::rt::events::Event;
 use crate::telemetry::{Percentiles, Stage};
+use crate::units::amplitude_to_db;
 
 /// Telemetry of one moment, in the units that people use.
 #[derive(Clone, Debug, Serialize)]
@@ -32,12 +34,22 @@ pub struct Sample {
     chunk_ms: Times,
     queue_age_ms: Times,
     stages_ms: Vec<StageTimesMs>,
+    input_f0_hz: f32,
     f0_hz: f32,
     input_peak_db: f32,
     output_peak_db: f32,
     delay_ms: f64,
     recorded_frames: u64,
     recorder_lost_frames: u64,
+    slot: usize,
+    voice: String,
+    transpose: f32,
+    formant: f32,
+    mix: f32,
+    bypass: bool,
+    mute: bool,
+    commands: u64,
+    refused_commands: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -62,21 +74,16 @@ impl From<Percentiles> for Times {
 }
 
 impl Sample {
-    /// What `session` counts now.
-    pub fn of(session: &mut Session<Cpu>) -> Self {
-        let latency = session.latency();
-        let rate_hz = f64::from(session.device().format().rate_hz);
-        let telemetry = session.telemetry();
+    /// What `moment` tells.
+    #[must_use]
+    pub fn of(moment: &Moment) -> Self {
+        let (telemetry, state) = (&moment.metrics.telemetry, &moment.state);
         let worker = telemetry.worker;
-        let ms = |samples: u64| samples as f64 / rate_hz * 1e3;
+        let (input_f0_hz, f0_hz) = moment.pitch_hz().unwrap_or_default();
+        let ms = |samples: u64| moment.ms(samples);
         Self {
             running_s: telemetry.running.as_secs_f64(),
-            device_state: match telemetry.device.state {
-                DeviceState::Silent => "silent",
-                DeviceState::Running => "running",
-                DeviceState::Lost => "lost",
-                DeviceState::Ended => "ended",
-            },
+            device_state: state_name(telemetry.device.state),
             xruns: telemetry.device.xruns,
             device_losses: telemetry.device.losses,
             callbacks: telemetry.device.callbacks,
@@ -99,32 +106,45 @@ impl Sample {
                 .zip(worker.stage_ms)
                 .map(|(stage, times)| StageTimesMs { name: stage.name(), times: times.into() })
                 .collect(),
-            f0_hz: worker.f0_hz,
-            input_peak_db: decibels(telemetry.input.peak),
-            output_peak_db: decibels(telemetry.output.peak),
-            delay_ms: ms(latency.total() as u64),
+            input_f0_hz,
+            f0_hz,
+            input_peak_db: amplitude_to_db(telemetry.input.peak),
+            output_peak_db: amplitude_to_db(telemetry.output.peak),
+            delay_ms: ms(moment.metrics.latency.total() as u64),
             recorded_frames: telemetry.recorded.0,
             recorder_lost_frames: telemetry.recorded.1,
+            slot: state.slot + 1,
+            voice: moment.slots.get(state.slot).map(|(name, _)| name.clone()).unwrap_or_default(),
+            transpose: state.params.transpose_semitones,
+            formant: state.params.formant_semitones,
+            mix: state.live.mix,
+            bypass: state.live.bypass,
+            mute: state.live.mute,
+            commands: moment.commands.done,
+            refused_commands: moment.commands.refused,
         }
     }
 }
 
-/// The level of an amplitude in dB of full scale, at least -120.
-fn decibels(amplitude: f32) -> f32 {
-    20.0 * amplitude.max(1e-6).log10()
+/// A state, as reports spell it.
+#[must_use]
+pub fn state_name(state: DeviceState) -> &'static str {
+    match state {
+        DeviceState::Silent => "silent",
+        DeviceState::Running => "running",
+        DeviceState::Lost => "lost",
+        DeviceState::Ended => "ended",
+    }
 }
 
 /// Says what was set up, and the delay it has.
 ///
 /// # Errors
 /// Standard output refuses.
-pub fn tell_start(session: &Session<Cpu>, as_json: bool) -> Result<()> {
+pub fn tell_start(session: &Session<Cpu>) -> Result<()> {
     let (format, latency) = (session.device().format(), session.latency());
     let ms = |samples: usize| samples as f64 / f64::from(format.rate_hz) * 1e3;
-    if as_json {
-        return Ok(());
-    }
-    super::print(&format!(
+    crate::cli::print(&format!(
         "live at {} Hz, blocks of {}: delay {:.1} ms (algorithmic {:.1}, processing {:.1}, device {:.1})",
         format.rate_hz,
         format.block_frames,
@@ -135,6 +155,19 @@ pub fn tell_start(session: &Session<Cpu>, as_json: bool) -> Result<()> {
     ))
 }
 
+/// Lists the voices, where there are several.
+///
+/// # Errors
+/// Standard output refuses.
+pub fn tell_slots(control: &Control<Cpu>) -> Result<()> {
+    let slots = control.slots();
+    if slots.len() < 2 {
+        return Ok(());
+    }
+    let names: Vec<String> = slots.iter().zip(1..).map(|(slot, number)| format!("{number} {}", slot.name)).collect();
+    crate::cli::print(&format!("slots: {}", names.join(", ")))
+}
+
 /// Writes one moment.
 ///
 /// # Errors
@@ -142,10 +175,10 @@ pub fn tell_start(session: &Session<Cpu>, as_json: bool) -> Result<()> {
 pub fn tell(sample: &Sample, as_json: bool) -> Result<()> {
     if as_json {
         let line = serde_json::to_string(sample).map_err(|error| Error::io("standard output", error.into()))?;
-        return super::print(&line);
+        return crate::cli::print(&line);
     }
     let f0 = if sample.f0_hz > 0.0 { format!("{:4.0} Hz", sample.f0_hz) } else { "   -   ".into() };
-    super::print(&format!(
+    crate::cli::print(&format!(
         "{:7.1} s  in {:6.1} dB  out {:6.1} dB  pitch {f0}  RTF {:.2} (p99 {:.2})  xruns {}  starved {}  shed {}",
         sample.running_s,
         sample.input_peak_db,
@@ -166,7 +199,15 @@ pub fn tell_event(event: &SessionEvent) {
             tracing::warn!("the device is back after {:.1} s", after.as_secs_f64());
         }
         SessionEvent::Device(DeviceEvent::Failed { reason }) => tracing::error!("{reason}"),
+        SessionEvent::Device(DeviceEvent::Priority(priority)) => {
+            if let Some(explanation) = priority.explanation() {
+                tracing::warn!("{explanation}");
+            } else {
+                tracing::info!("the audio runs with real-time priority");
+            }
+        }
         SessionEvent::Live(Event::Starved) => tracing::info!("the voice was not ready in time"),
+        SessionEvent::Live(Event::Resumed(samples)) => tracing::info!("the voice is back after {samples} samples"),
         SessionEvent::Live(Event::ConverterPanicked) => {
             tracing::error!("converting a chunk failed inside; it was silent and the converter starts anew");
         }

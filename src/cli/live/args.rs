@@ -1,21 +1,19 @@
-//! `syrinx live`: a microphone, a JACK port or a recording in, the voice out, block after block.
+//! Arguments of `syrinx live`.
 
+use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
-use super::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
-use super::live_lines::{self, Sample};
-use crate::engine::Engine;
+use super::slots::SlotChoice;
+use crate::cli::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
-use crate::io::live::{Backend, DeviceState, FileDevice, Pace};
+use crate::io::live::{Backend, FileDevice, Pace};
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat};
-use crate::live::{Session, SessionReport, SessionSettings};
-use crate::nn::Cpu;
+use crate::live::SessionSettings;
 use crate::params::{ConversionParams, GateParams, LiveParams, Unvoiced};
 
 /// Converts live audio.
@@ -28,23 +26,32 @@ pub struct LiveArgs {
     #[command(flatten)]
     models: ModelArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    pub(super) device: DeviceArgs,
     #[command(flatten)]
     timing: TimingArgs,
     #[command(flatten)]
     levels: LevelArgs,
+    #[command(flatten)]
+    pub(super) remote: RemoteArgs,
+    /// Another voice to change to while audio runs, with what is its own, as
+    /// `VOICE,index=FILE,pitch=N,formant=N,speaker=N`. May be given many times; `--voice` is slot 1, these are 2, 3 and so on
+    #[arg(long = "slot", value_name = "VOICE[,KEY=VALUE]...")]
+    pub(super) slots: Vec<SlotChoice>,
     /// Record: a stereo wav with the input on the left and the output, aligned, on the right
     #[arg(long, value_name = "WAV")]
-    record: Option<PathBuf>,
+    pub(super) record: Option<PathBuf>,
     /// Stop after so many seconds
     #[arg(long, value_name = "S")]
-    duration: Option<f64>,
+    pub(super) duration: Option<f64>,
     /// Telemetry as JSON, one object a line, on standard output
     #[arg(long)]
     json_lines: bool,
+    /// Telemetry as lines of text, also where a terminal could show more
+    #[arg(long, conflicts_with = "json_lines")]
+    plain: bool,
     /// Seconds between two lines of telemetry
     #[arg(long, value_name = "S", default_value_t = 1.0)]
-    interval: f64,
+    pub(super) interval: f64,
 }
 
 /// Frames of a block of a recording.
@@ -61,10 +68,10 @@ const DEFAULT_HOST: &str = if cfg!(feature = "cpal") {
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Devices")]
-struct DeviceArgs {
+pub(super) struct DeviceArgs {
     /// Audio system: `file`, `jack`, `default`, or another that `syrinx devices` lists
     #[arg(long, value_name = "HOST", default_value = DEFAULT_HOST)]
-    host: String,
+    pub(super) host: String,
     /// What to convert: a device, or with `--host file` a recording
     #[arg(long = "in", value_name = "INPUT")]
     input: Option<String>,
@@ -131,8 +138,54 @@ struct LevelArgs {
     denoise: bool,
 }
 
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Remote control")]
+pub(super) struct RemoteArgs {
+    /// Listen for OSC messages at this UDP address, as in 127.0.0.1:9000
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) osc: Option<SocketAddr>,
+    /// Serve metrics for Prometheus at this TCP address, as in 127.0.0.1:9100, under /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+/// How a session tells what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// On the whole terminal.
+    Screen,
+    /// In lines for people.
+    Plain,
+    /// In lines for programs.
+    Json,
+}
+
 impl LiveArgs {
-    fn settings(&self) -> Result<SessionSettings> {
+    /// How the session tells what happens.
+    #[must_use]
+    pub fn manner(&self) -> Manner {
+        let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        match (self.json_lines, self.plain) {
+            (true, _) => Manner::Json,
+            (false, false) if cfg!(feature = "tui") && is_terminal && !is_dumb => Manner::Screen,
+            _ => Manner::Plain,
+        }
+    }
+
+    /// The voice of the first slot, with the other models.
+    ///
+    /// # Errors
+    /// Files named by path that are not there.
+    pub(super) fn models(&self) -> Result<ModelChoice> {
+        ModelChoice::new(&self.voice, &self.tracker, &self.models)
+    }
+
+    /// Checked and put together.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming what is out of range.
+    pub(super) fn settings(&self) -> Result<SessionSettings> {
         self.voice.check()?;
         let seconds = |name: &str, ms: f64| {
             let range = 0.0..=60_000.0;
@@ -177,7 +230,11 @@ impl LiveArgs {
         })
     }
 
-    fn backend(&self) -> Result<Box<dyn Backend>> {
+    /// What leads to the device.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an audio system that this build lacks, or files that are not named as they must be.
+    pub(super) fn backend(&self) -> Result<Box<dyn Backend>> {
         match self.device.host.as_str() {
             "file" => Ok(Box::new(self.device.file()?)),
             #[cfg(feature = "jack")]
@@ -235,61 +292,4 @@ impl DeviceArgs {
             output_channels: Vec::new(),
         }
     }
-}
-
-/// Runs until the audio ends, the time is up, or the program is asked to stop.
-///
-/// # Errors
-/// Arguments out of range, models or devices that are not there, files that cannot be written.
-pub fn run(args: &LiveArgs) -> Result<()> {
-    let settings = args.settings()?;
-    let models = ModelChoice::new(&args.voice, &args.tracker, &args.models)?;
-    let mut backend = args.backend()?;
-    let interrupted = on_interrupt()?;
-    let converter = Engine::<Cpu>::new(Default::default()).converter(&models.files()?)?;
-    let mut session = Session::start(backend.as_mut(), converter, &settings)?;
-    live_lines::tell_start(&session, args.json_lines)?;
-
-    let interval = Duration::from_secs_f64(args.interval.clamp(0.05, 3600.0));
-    let limit = args.duration.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
-    let started = Instant::now();
-    let mut next = interval;
-    loop {
-        let running = started.elapsed();
-        let over = interrupted.load(Ordering::Relaxed)
-            || limit.is_some_and(|limit| running >= limit)
-            || session.device().telemetry().state == DeviceState::Ended;
-        while let Some(event) = session.next_event() {
-            live_lines::tell_event(&event);
-        }
-        if over || running >= next {
-            next = running + interval;
-            live_lines::tell(&Sample::of(&mut session), args.json_lines)?;
-        }
-        if over {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10).min(interval));
-    }
-    finish(session.stop())
-}
-
-/// Says what became of the recording; the first problem is the error.
-fn finish(report: SessionReport) -> Result<()> {
-    let recording = report.recording.map(|recording| {
-        let files: Vec<String> = recording.files.iter().map(|file| file.display().to_string()).collect();
-        tracing::warn!("recorded {} frames, lost {}: {}", recording.frames, recording.lost_frames, files.join(", "));
-        recording.failure.map_or(Ok(()), Err)
-    });
-    report.problem.map_or(Ok(()), Err)?;
-    recording.unwrap_or(Ok(()))
-}
-
-/// A flag that an interrupt or a request to end sets, so that files are completed.
-fn on_interrupt() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let set = flag.clone();
-    let handler = ctrlc::set_handler(move || set.store(true, Ordering::Relaxed));
-    handler.map_err(|error| Error::io("the interrupt signal", std::io::Error::other(error)))?;
-    Ok(flag)
 }

@@ -1,0 +1,56 @@
+//! One moment of a session: what every way of telling it reads.
+
+use crate::live::{Control, ControlState, LiveMetrics, Session, SlotParams};
+use crate::nn::Cpu;
+use crate::units::semitones_to_ratio;
+
+/// All there is to tell.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// What is counted.
+    pub metrics: LiveMetrics,
+    /// What the session was told to be like.
+    pub state: ControlState,
+    /// Names of the voices, and what belongs to each.
+    pub slots: Vec<(String, SlotParams)>,
+    /// Commands done, and refused, so far.
+    pub commands: Commands,
+}
+
+/// Commands of one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// Done.
+    pub done: u64,
+    /// Refused, since they were out of range or made no sense.
+    pub refused: u64,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn of(session: &mut Session<Cpu>, control: &Control<Cpu>, commands: Commands) -> Self {
+        let (latency, rate_hz) = (session.latency(), session.device().format().rate_hz);
+        Self {
+            metrics: LiveMetrics { telemetry: session.telemetry(), latency, rate_hz },
+            state: *control.state(),
+            slots: control.slots().iter().map(|slot| (slot.name.clone(), slot.params)).collect(),
+            commands,
+        }
+    }
+
+    /// Pitch in Hz of the input and of the voice, if the latest chunk has one.
+    #[must_use]
+    pub fn pitch_hz(&self) -> Option<(f32, f32)> {
+        let params = &self.state.params;
+        // What the synthesizer reads: a formant shift plays it faster, and raises it to what is heard.
+        let shaped = Some(self.metrics.telemetry.worker.f0_hz).filter(|hz| *hz > 0.0)?;
+        let heard = shaped * semitones_to_ratio(params.formant_semitones);
+        Some((heard / semitones_to_ratio(params.transpose_semitones), heard))
+    }
+
+    /// Samples of the device as milliseconds.
+    #[must_use]
+    pub fn ms(&self, samples: u64) -> f64 {
+        samples as f64 / f64::from(self.metrics.rate_hz) * 1e3
+    }
+}
