@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages live-packages test-live lint bench test-reference
+.PHONY: demo test packages live-packages test-live soak lint bench test-reference
 
 # Converts a bundled clip and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -37,14 +37,19 @@ test-live: packages live-packages
 	$(CARGO) test --locked --features $(LIVE_FEATURES) --lib io::live
 	$(CARGO) test --locked --features $(LIVE_FEATURES) --test live_io -- --test-threads=1
 
+# Ten minutes of live conversion through a real JACK server in real time: RTF, xruns, memory. SYRINX_SOAK_MINUTES for more.
+soak: packages live-packages
+	$(CARGO) test --locked --features $(LIVE_FEATURES) --test live_io -- --ignored --nocapture soak
+
 live-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  dpkg -s $(LIVE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(LIVE_PACKAGES); }; fi
 
-lint:
+lint: live-packages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features $(LIVE_FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bench:
