@@ -24,7 +24,7 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -251,9 +251,6 @@ const SCAN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that wait to be read.
 const MESSAGES: usize = 1024;
-/// Name of what listens, as other programs see it.
-const CLIENT: &str = "syrinx-midi";
-
 /// Channel messages have two or three bytes; the first two tell how many.
 type Message = [u8; 3];
 
@@ -319,7 +316,7 @@ struct Open {
 
 impl Ports {
     fn open(pattern: String) -> Result<Self> {
-        let system = MidiInput::new(CLIENT).map_err(no_midi)?;
+        let system = client().map_err(no_midi)?;
         let messages = Arc::new(ArrayQueue::new(MESSAGES));
         let mut ports = Self { pattern, system, open: Vec::new(), messages, lost: Arc::default() };
         ports.scan();
@@ -388,9 +385,15 @@ impl Ports {
                 lost.store(true, Ordering::Relaxed);
             }
         };
-        let input = MidiInput::new(CLIENT).map_err(|error| error.to_string())?;
+        let input = client().map_err(|error| error.to_string())?;
         input.connect(port, "in", take, ()).map_err(|error| error.to_string())
     }
+}
+
+/// A client of the system's MIDI, whose name no other has.
+fn client() -> std::result::Result<MidiInput, midir::InitError> {
+    static COUNT: AtomicUsize = AtomicUsize::new(1);
+    MidiInput::new(&format!("syrinx-midi-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// A channel message; others are nothing to us.
@@ -430,7 +433,7 @@ pub fn ports() -> MidiInfo {
     let (tx, rx) = bounded(1);
     // The system may hang: then the thread is left to itself.
     let thread = std::thread::Builder::new().name("midi-list".into()).spawn(move || {
-        let _ = tx.send(MidiInput::new(CLIENT).map(|system| names(&system)).map_err(no_midi));
+        let _ = tx.send(client().map(|system| names(&system)).map_err(no_midi));
     });
     let found = thread.ok().and_then(|_| rx.recv_timeout(PATIENCE).ok());
     match found.unwrap_or_else(|| Err(no_midi("does not answer"))) {

@@ -8,11 +8,14 @@ use super::jackd;
 use crate::running::Running;
 use crate::server::apart;
 
-/// An instrument: it sends what it is given in the next cycle.
+/// An instrument: it sends what it is given in the next cycles, as much in each as the server has room for.
 struct Instrument {
     messages: Sender<Vec<u8>>,
     _client: AsyncClient<(), Playing>,
 }
+
+/// Messages of one cycle.
+const MOST: usize = 100;
 
 struct Playing {
     port: Port<MidiOut>,
@@ -22,7 +25,7 @@ struct Playing {
 impl ProcessHandler for Playing {
     fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
         let mut writer = self.port.writer(scope);
-        for bytes in self.messages.try_iter() {
+        for bytes in self.messages.try_iter().take(MOST) {
             writer.write(&RawMidi { time: 0, bytes: &bytes }).expect("room");
         }
         Control::Continue
