@@ -91,13 +91,12 @@ impl<B: VoiceOps> Continuation<B> {
         let in_flow = content.count() - first;
 
         let channels = voice.config().inter_channels;
-        let (mut source, mut phase, mut noise, settled_latents) = match left {
-            Some(left) => (left.source, left.phase, left.noise, Some(left.latents)),
-            None => {
-                let source = voice.config().has_f0.then(Vec::new);
-                let phase = source.as_ref().map(|_| self.phase_before(&pitch.f0_hz[start - past..start]));
-                (source, phase.unwrap_or_default(), Drawn::default(), None)
-            }
+        let (mut source, mut phase, mut noise, settled_latents) = if let Some(left) = left {
+            (left.source, left.phase, left.noise, Some(left.latents))
+        } else {
+            let source = voice.config().has_f0.then(Vec::new);
+            let phase = source.as_ref().map(|_| self.phase_before(&pitch.f0_hz[start - past..start]));
+            (source, phase.unwrap_or_default(), Drawn::default(), None)
         };
         noise.extend(&mut synth.noise, in_flow * channels, fresh * hop);
 
