@@ -79,19 +79,14 @@ impl<B: VoiceOps> Engine<B> {
     /// Files that are missing, damaged or not what they are used as, and models that do not fit together.
     pub fn converter(&mut self, files: &ModelFiles) -> Result<Converter<B>> {
         let voice = self.voice(&files.voice)?;
-        let (version, unit_dim) = (voice.config().version, voice.config().unit_dim);
-        let encoder = self.encoder(&files.encoder, version.into())?;
+        let unit_dim = voice.config().unit_dim;
+        let encoder = self.encoder(&files.encoder, voice.config().version.into())?;
         if encoder.unit_dim() != unit_dim {
             let expected = format!("units of {unit_dim} values, as the voice {} reads", files.voice.display());
             return Err(Error::format(&files.encoder, expected, format!("units of {}", encoder.unit_dim())));
         }
         let retrieval = files.index.as_ref().map(|index| self.retrieval(index, unit_dim)).transpose()?;
-        Ok(Converter {
-            units: UnitEncoder::new(encoder),
-            retrieval,
-            tracker: self.tracker(&files.tracker)?,
-            synth: Synth::new(voice),
-        })
+        Ok(assemble(voice, encoder, retrieval, self.tracker(&files.tracker)?))
     }
 
     /// The voice in `path`.
@@ -105,7 +100,11 @@ impl<B: VoiceOps> Engine<B> {
         })
     }
 
-    fn encoder(&mut self, path: &Path, projection: Projection) -> Result<Arc<Hubert<B>>> {
+    /// The content encoder in `path`, a file or a folder.
+    ///
+    /// # Errors
+    /// The file is missing, no encoder, or lacks the projection.
+    pub fn encoder(&mut self, path: &Path, projection: Projection) -> Result<Arc<Hubert<B>>> {
         // A folder's own time does not tell that a file in it was written over.
         let weights = if path.is_dir() { weights_of_folder(path)? } else { path.to_owned() };
         self.encoders.get(&weights, (path.to_owned(), projection), || {
@@ -120,7 +119,11 @@ impl<B: VoiceOps> Engine<B> {
         })
     }
 
-    fn tracker(&mut self, tracker: &TrackerFile) -> Result<Tracker<B>> {
+    /// A pitch tracker.
+    ///
+    /// # Errors
+    /// Its file is missing or holds another network.
+    pub fn tracker(&mut self, tracker: &TrackerFile) -> Result<Tracker<B>> {
         Ok(match tracker {
             TrackerFile::Yin => Tracker::Yin(Arc::new(Yin::default())),
             TrackerFile::SwiftF0 => {
@@ -141,6 +144,17 @@ impl<B: VoiceOps> Engine<B> {
             })?,
         })
     }
+}
+
+/// A converter over networks whose units agree.
+#[must_use]
+pub fn assemble<B: VoiceOps>(
+    voice: Arc<Synthesizer<B>>,
+    encoder: Arc<Hubert<B>>,
+    retrieval: Option<Arc<Retrieval<B>>>,
+    tracker: Tracker<B>,
+) -> Converter<B> {
+    Converter { units: UnitEncoder::new(encoder), retrieval, tracker, synth: Synth::new(voice) }
 }
 
 /// What was read from files, by key, with the state of the file it was read from.

@@ -410,3 +410,36 @@ impl<B: VoiceOps> Layer<B> {
         <B as VoiceOps>::attention(query, key, value, spec)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::hubert::EncoderCheckpoint;
+    use crate::nn::Cpu;
+    use crate::nn::recorded::Recorded;
+
+    #[test]
+    fn the_parts_before_the_transformer_give_what_the_reference_recorded() {
+        /// Sums in another order.
+        const TOLERANCE: f32 = 1e-5;
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hubert_small_v1.weights.safetensors");
+        let file = EncoderCheckpoint::open(path).expect("an encoder");
+        let projection = Projection::Layer12;
+        let encoder = Hubert::<Cpu>::load(&file.tensors.weights(), &file.config, projection, &Default::default())
+            .expect("weights");
+        let recorded = Recorded::open("hubert_small_v1");
+        let audio = crate::nn::values(recorded.tensor::<2>("in.wav"));
+        let device = Default::default();
+        let First::OverTime(first) = &encoder.features.first else { panic!("another encoder than HuBERT base") };
+        let first = first.normalised_for::<Cpu>(&audio, &device);
+        let x = tensor::<Cpu, 3>(audio.clone(), [1, 1, audio.len()], &device);
+        let x = <Cpu as VoiceOps>::conv1d(&first, x, Fused::after(Activation::Gelu));
+        recorded.check("mid.conv0", x, TOLERANCE);
+        let features = encoder.features(&audio).expect("features");
+        recorded.check("mid.conv_out", features.clone(), TOLERANCE);
+        let projected = encoder.feature_projection.forward(encoder.feature_norm.forward(features.swap_dims(1, 2)));
+        recorded.check("mid.feature_projection", projected.clone(), TOLERANCE);
+        let position = encoder.position.fused(projected.swap_dims(1, 2), Fused::after(Activation::Gelu));
+        recorded.check("mid.pos_conv", position.swap_dims(1, 2), TOLERANCE);
+    }
+}

@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::nn::ops::VoiceOps;
 use crate::nn::synthesizer::Noise;
-use crate::nn::values;
 use crate::params::ConversionParams;
 use crate::units::{HOPS_PER_SECOND, Pitch, Units};
 
@@ -115,7 +114,7 @@ impl<B: VoiceOps> Continuation<B> {
 
         let end = latents.dims()[2] - self.look_ahead_hops;
         let wanted = end - self.chunk_hops..end + extra_hops.min(self.look_ahead_hops);
-        let audio = values(voice.generate(latents.clone(), source.as_deref(), &speaker, wanted)?);
+        let audio = voice.audio(latents.clone(), source.as_deref(), &speaker, wanted)?;
 
         let kept = reach.min(end);
         noise.keep((Synth::<B>::FLOW_CONTEXT_HOPS + self.look_ahead_hops) * channels, self.look_ahead_hops * hop);

@@ -6,6 +6,7 @@
 use super::continuation::Continuation;
 use super::join::fade_in;
 use super::synth::Synth;
+use crate::dsp::envelope::{LIVE_FLOOR, gain};
 use crate::dsp::sinc_hann::SincHann;
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -16,9 +17,6 @@ use crate::units::{Pitch, Units};
 
 /// Hops on each side of a point in time over which loudness is measured, as in the reference.
 const LOUDNESS_HOPS: usize = 2;
-
-/// Quietest voice level that is still scaled up: -60 dB.
-const FLOOR: f32 = 1e-3;
 
 /// The state of the join.
 #[derive(Clone, Debug)]
@@ -156,9 +154,7 @@ impl<B: VoiceOps> Seamless<B> {
             let around = &mean_squares[at.saturating_sub(LOUDNESS_HOPS)..(at + LOUDNESS_HOPS).min(mean_squares.len())];
             (around.iter().sum::<f32>() / around.len() as f32).sqrt()
         };
-        let gain_at = |hop: usize| {
-            (level(&wanted, past + hop) / level(&present, past + hop).max(FLOOR)).powf((1.0 - rate).max(0.0))
-        };
+        let gain_at = |hop: usize| gain(level(&wanted, past + hop), level(&present, past + hop), LIVE_FLOOR, rate);
         let mut gain = if begins { gain_at(0) } else { self.gain };
         for (index, hop) in voice.chunks_exact_mut(voice_hop).enumerate() {
             // Beyond the chunk, the gain of its end is held.

@@ -16,6 +16,12 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+/// The instructions that the CPU's kernels use on this machine: `avx512`, `avx2+fma` or `portable`.
+#[must_use]
+pub fn instructions() -> &'static str {
+    cpu::level::Level::best().name()
+}
+
 /// An elementwise function applied while a kernel reads or writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {

@@ -412,8 +412,34 @@ fn residual_stage_equals_its_plain_twin_over_several_tiles() {
     check_stage([1, 40, 1860], &[(5, &[1, 2]), (9, &[2, 6])], false);
 }
 
+#[test]
+fn residual_stage_equals_its_plain_twin_where_blocks_reach_far() {
+    // A tile of four times the reach is longer than the longest else.
+    check_stage([1, 2, 6000], &[(13, &[64, 64, 64])], false);
+    // Margins that would fill a tile of planes, and exceed it.
+    check_stage([1, 40, 1600], &[(43, &[1, 1, 1])], true);
+    check_stage([1, 40, 1600], &[(63, &[1, 1, 1])], false);
+}
+
 /// A function in double precision.
 type Exact = fn(f64) -> f64;
+
+#[test]
+fn what_is_not_a_number_stays_so_through_every_activation_but_the_rectifier() {
+    let functions =
+        [Activation::LeakyRelu(0.1), Activation::Gelu, Activation::Silu, Activation::Tanh, Activation::Sigmoid];
+    for level in Level::available() {
+        for activation in functions {
+            // A whole vector and a part of one.
+            let mut found = [0.0; 19];
+            activation::copy(level, &[f32::NAN; 19], &mut found, activation);
+            assert!(found.iter().all(|value| value.is_nan()), "{level:?} {activation:?}: {found:?}");
+        }
+        let mut found = [0.0; 2];
+        activation::copy(level, &[f32::INFINITY, f32::NEG_INFINITY], &mut found, Activation::Tanh);
+        assert_eq!(found, [1.0, -1.0], "{level:?}");
+    }
+}
 
 #[test]
 fn activations_stay_within_a_millionth_of_double_precision() {
