@@ -7,6 +7,7 @@ use clap::{ArgAction, ColorChoice, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
+use crate::nn::in_pool;
 
 pub mod bench;
 pub mod conversion;
@@ -90,12 +91,12 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Convert(args) => {
             let plan = convert::ConvertPlan::new(args)?;
-            convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
+            in_pool(|| convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet)))
         }
         Command::Live(args) => live::run(args, cli.color),
         Command::Devices(args) => devices::run(args),
         Command::Latency(args) => latency::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => in_pool(|| bench::run(args)),
         Command::Inspect(args) => inspect::run(args),
         Command::Models(args) => models::run(args),
     }

@@ -18,6 +18,7 @@ use crate::graph::nodes::recorder::{Recording, RecordingFormat, RecordingReport}
 use crate::graph::nodes::{Levels, Recorder};
 use crate::graph::{GraphHandle, GraphTelemetry, processor};
 use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, RunningDevice};
+use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, LiveParams};
 use crate::path::Converter;
@@ -452,7 +453,7 @@ pub(super) fn measure<B: VoiceOps>(
     let mut longest = Duration::ZERO;
     for index in 0..CHUNKS {
         let started = Instant::now();
-        stream.step(&chunk, params, &mut output)?;
+        in_pool(|| stream.step(&chunk, params, &mut output))?;
         if index >= COLD {
             longest = longest.max(started.elapsed());
         }
