@@ -8,7 +8,7 @@ use burn::tensor::{Distribution, Tensor};
 use burn_flex::FlexDevice;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use syrinx::nn::Cpu;
-use syrinx::nn::ops::{Activation, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, VoiceOps};
+use syrinx::nn::ops::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, VoiceOps};
 
 fn noise<const D: usize>(dims: [usize; D]) -> Tensor<Cpu, D> {
     Tensor::random(dims, Distribution::Uniform(-0.1, 0.1), &FlexDevice)
@@ -108,7 +108,8 @@ fn transformer(criterion: &mut Criterion) {
     for frames in [50, 500, 2000] {
         let x = || noise([1, frames, WIDTH]);
         let (query, key, value) = (x(), x(), x());
-        let attend = || Cpu::attention(query.clone(), key.clone(), value.clone(), 12, 0.125);
+        let spec = AttentionSpec { heads: 12, scale: 0.125, span: None };
+        let attend = || Cpu::attention(query.clone(), key.clone(), value.clone(), spec);
         assert_eq!(attend().dims(), [1, frames, WIDTH]);
         measure(criterion, &format!("attention {frames} x {WIDTH}"), 2 * frames * frames * WIDTH, attend);
         // A mean, a variance, and a product and sum for each value.

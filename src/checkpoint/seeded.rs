@@ -7,7 +7,7 @@ use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Uniform};
 use rayon::prelude::*;
 
-use super::hubert::{EncoderCheckpoint, EncoderConfig};
+use super::hubert::{EncoderCheckpoint, EncoderConfig, FeatureNorm};
 use super::voice::{Resblock, Version, VoiceCheckpoint, VoiceConfig, tensor_shapes};
 use super::{Tensor, Tensors};
 
@@ -22,9 +22,11 @@ pub fn encoder(version: Version) -> EncoderCheckpoint {
         conv_dim: vec![512; 7],
         conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
         conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
+        feature_norm: FeatureNorm::OverTime,
         position_taps: 128,
         position_groups: 16,
         layer_norm_eps: 1e-5,
+        attention_span: None,
         final_proj: (version == Version::V1).then_some(256),
     };
     let tensors = fill("seeded HuBERT base", encoder_shapes(&config));

@@ -205,11 +205,9 @@ impl<B: VoiceOps> Stream<B> {
         let Some(seamless) = &mut self.seamless else { return Ok(()) };
         let window = window(&self.geometry, &self.audio, &self.pitch);
         let (content, pitch) = self.converter.content(&window, params, times)?;
-        times.measure(Stage::Synth, || {
-            let synth = &mut self.converter.synth;
-            let resampler = self.to_stream_rate.as_ref();
-            seamless.step(synth, (&content, &pitch), self.audio.at_stream_rate(), resampler, params, output)
-        })?;
+        let (synth, resampler) = (&mut self.converter.synth, self.to_stream_rate.as_ref());
+        let input = self.audio.at_stream_rate();
+        seamless.step(synth, (&content, &pitch), input, resampler, params, times, output)?;
         self.sola.fade_into(output);
         Ok(())
     }

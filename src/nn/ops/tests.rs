@@ -15,7 +15,7 @@ use super::cpu::linear::Linear;
 use super::cpu::residual_stage::{self, ResidualStage};
 use super::cpu::tap_sum::{self, TapSum};
 use super::cpu::{Around, activation};
-use super::{Activation, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, plain};
+use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, plain};
 
 /// Sums here have at most a few hundred terms of products of numbers in -1..1, whose rounding errors stay below this.
 const TOLERANCE: f32 = 2e-5;
@@ -331,19 +331,21 @@ proptest! {
     #[test]
     fn attention_equals_its_plain_twin(
         [heads, size, queries, keys] in [1..5_usize, 1..20_usize, 1..120_usize, 1..120_usize],
+        span in prop::option::of([0..60_usize, 0..10_usize]),
     ) {
+        let keys = if span.is_some() { queries } else { keys };
+        let spec = AttentionSpec { heads, scale: 0.7, span };
         let width = heads * size;
         let [query, key, value] = [(1, queries), (2, keys), (3, keys)].map(|(seed, rows)| noise(seed, rows * width));
         let expected = values(plain::attention(
             tensor(&query, [1, queries, width]),
             tensor(&key, [1, keys, width]),
             tensor(&value, [1, keys, width]),
-            heads,
-            0.7,
+            spec,
         ));
         for level in Level::available() {
             let mut found = vec![f32::NAN; query.len()];
-            let attention = Attention { level, heads, size, queries, keys, scale: 0.7 };
+            let attention = Attention { level, spec, size, queries, keys };
             attention.run(Inputs { query: &query, key: &key, value: &value }, &mut found);
             assert_close(level, &found, &expected);
         }
