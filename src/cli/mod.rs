@@ -22,6 +22,8 @@ pub mod models;
 pub mod plot;
 pub mod progress;
 pub mod report;
+#[cfg(feature = "service")]
+pub mod speak;
 
 /// Exit code of a wrong command line, after BSD `sysexits`.
 const USAGE: u8 = 64;
@@ -52,6 +54,9 @@ enum Command {
     Convert(Box<convert::ConvertArgs>),
     /// Convert live audio
     Live(Box<live::LiveArgs>),
+    /// Speak text in a voice
+    #[cfg(feature = "service")]
+    Speak(Box<speak::SpeakArgs>),
     /// List audio devices
     Devices(devices::DevicesArgs),
     /// Measure how late live audio is
@@ -93,6 +98,8 @@ fn run(cli: &Cli) -> Result<()> {
             convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
         }
         Command::Live(args) => live::run(args, cli.color),
+        #[cfg(feature = "service")]
+        Command::Speak(args) => speak::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Latency(args) => latency::run(args),
         Command::Bench(args) => bench::run(args),

@@ -213,7 +213,7 @@ fn finish(report: SessionReport) -> Result<()> {
 }
 
 /// A flag that an interrupt or a request to end sets, so that files are completed.
-fn on_interrupt() -> Result<Arc<AtomicBool>> {
+pub(in crate::cli) fn on_interrupt() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let handler = ctrlc::set_handler(move || set.store(true, Ordering::Relaxed));
