@@ -23,6 +23,8 @@ pub mod plot;
 pub mod progress;
 pub mod report;
 #[cfg(feature = "service")]
+pub mod serve;
+#[cfg(feature = "service")]
 pub mod speak;
 
 /// Exit code of a wrong command line, after BSD `sysexits`.
@@ -57,6 +59,9 @@ enum Command {
     /// Speak text in a voice
     #[cfg(feature = "service")]
     Speak(Box<speak::SpeakArgs>),
+    /// Serve voices, jobs and speech over HTTP
+    #[cfg(feature = "service")]
+    Serve(Box<serve::ServeArgs>),
     /// List audio devices
     Devices(devices::DevicesArgs),
     /// Measure how late live audio is
@@ -100,6 +105,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Live(args) => live::run(args, cli.color),
         #[cfg(feature = "service")]
         Command::Speak(args) => speak::run(args),
+        #[cfg(feature = "service")]
+        Command::Serve(args) => serve::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Latency(args) => latency::run(args),
         Command::Bench(args) => bench::run(args),
