@@ -20,8 +20,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 STAGES = {"HuBERT": (("units",), "hubert"), "RMVPE": (("pitch",), "rmvpe"), "synthesizer": (("synthesizer",), "synthesizer")}
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", required=True, help="about 10 s of speech")
     parser.add_argument("--weights", required=True, help="folder for the seeded checkpoints; filled on first use")
     parser.add_argument("--syrinx", default=os.path.join(HERE, "..", "..", "target", "release", "syrinx"))
@@ -74,12 +74,23 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
+def prepare(args: argparse.Namespace) -> None:
+    """Makes the weights, unless they are there."""
+    script = os.path.join(HERE, "seeded_weights.py")
+    subprocess.run([sys.executable, "-W", "ignore", script, args.weights], check=True, stdout=sys.stderr)
+
+
+def heading(args: argparse.Namespace, script: str) -> str:
+    return (
+        f"{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores; full-size v2 40k voice, HuBERT base, RMVPE,\n"
+        f"the same seeded weights on both sides, {os.path.basename(args.audio)}; `{script}`, in turn."
+    )
+
+
 def main() -> None:
-    args = arguments()
-    subprocess.run([sys.executable, "-W", "ignore", os.path.join(HERE, "seeded_weights.py"), args.weights],
-                   check=True, stdout=sys.stderr)
-    print(f"{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores; full-size v2 40k voice, HuBERT base, RMVPE,")
-    print(f"the same seeded weights on both sides, {os.path.basename(args.audio)}; `benches/peer/compare.py`, in turn.")
+    args = arguments(__doc__)
+    prepare(args)
+    print(heading(args, "benches/peer/compare.py"))
     with tempfile.TemporaryDirectory() as folder:
         for threads in args.threads:
             syrinx, torch = [], []

@@ -1,11 +1,14 @@
-//! `syrinx devices`: what `syrinx live` can capture and play on.
+//! `syrinx devices`: what `syrinx live` can capture and play on, and be steered by.
 
 use clap::Args;
+use serde::Serialize;
 
+#[cfg(feature = "midi")]
+use super::live::midi::{self, MidiInfo};
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceInfo, DirectionInfo, HostInfo};
 
-/// Lists audio devices.
+/// Lists audio devices and MIDI ports.
 #[derive(Args, Clone, Debug)]
 pub struct DevicesArgs {
     /// Print JSON
@@ -13,20 +16,45 @@ pub struct DevicesArgs {
     json: bool,
 }
 
-/// Lists the devices of all audio systems that this build knows.
+/// What there is.
+#[derive(Serialize)]
+struct Listing {
+    audio: Vec<HostInfo>,
+    #[cfg(feature = "midi")]
+    midi: MidiInfo,
+}
+
+/// Lists what all audio systems that this build knows have, and the MIDI ports.
 ///
 /// # Errors
 /// Standard output refuses.
 pub fn run(args: &DevicesArgs) -> Result<()> {
-    let hosts = hosts();
+    let listing = Listing {
+        audio: hosts(),
+        #[cfg(feature = "midi")]
+        midi: midi::ports(),
+    };
     if args.json {
-        let text = serde_json::to_string_pretty(&hosts).map_err(|error| Error::io("standard output", error.into()))?;
+        let text =
+            serde_json::to_string_pretty(&listing).map_err(|error| Error::io("standard output", error.into()))?;
         return super::print(&text);
     }
-    if hosts.is_empty() {
-        return super::print("This build has no audio systems: build it with `--features jack` or `--features cpal`.");
+    super::print(&listing.lines().join("\n"))
+}
+
+impl Listing {
+    fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.audio.iter().flat_map(host_lines).collect();
+        if lines.is_empty() {
+            lines.push("This build has no audio systems: build it with `--features jack` or `--features cpal`.".into());
+        }
+        #[cfg(feature = "midi")]
+        {
+            lines.push("midi".into());
+            lines.extend(self.midi.problem.iter().chain(&self.midi.ports).map(|line| format!("  {line}")));
+        }
+        lines
     }
-    super::print(hosts.iter().flat_map(host_lines).collect::<Vec<_>>().join("\n").as_str())
 }
 
 fn hosts() -> Vec<HostInfo> {

@@ -14,7 +14,7 @@ use crate::nn::ops::VoiceOps;
 use crate::nn::synthesizer::Noise;
 use crate::nn::values;
 use crate::params::ConversionParams;
-use crate::units::{Pitch, Units};
+use crate::units::{HOPS_PER_SECOND, Pitch, Units};
 
 /// A rendering that goes on.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Continuation<B: VoiceOps> {
     chunk_hops: usize,
     look_ahead_hops: usize,
     left: Option<Left<B>>,
+    /// Of the source where the last chunk ended that nothing is left of, in cycles.
+    last_phase: Option<f64>,
 }
 
 /// What lies to the left of the next chunk.
@@ -49,7 +51,7 @@ impl<B: VoiceOps> Continuation<B> {
     /// Starts with the next chunk of this geometry. The look-ahead is as long as the delay of the join.
     #[must_use]
     pub fn new(geometry: &Geometry) -> Self {
-        Self { chunk_hops: geometry.chunk_hops, look_ahead_hops: geometry.delay_hops(), left: None }
+        Self { chunk_hops: geometry.chunk_hops, look_ahead_hops: geometry.delay_hops(), left: None, last_phase: None }
     }
 
     /// Whether the next chunk begins anew.
@@ -58,9 +60,10 @@ impl<B: VoiceOps> Continuation<B> {
         self.left.is_none()
     }
 
-    /// Forgets what was rendered: the next chunk begins anew, after its window's own past.
+    /// Forgets what was rendered: the next chunk begins anew, after its window's own past. Its source comes in phase, so
+    /// that the last chunk can fade into it without cancelling.
     pub fn forget(&mut self) {
-        self.left = None;
+        self.last_phase = self.left.take().map(|left| left.phase).or(self.last_phase);
     }
 
     /// Renders the chunk that ends the look-ahead before the end of `content`, and `extra_hops` of the look-ahead: audio
@@ -91,7 +94,11 @@ impl<B: VoiceOps> Continuation<B> {
         let channels = voice.config().inter_channels;
         let (mut source, mut phase, mut noise, settled_latents) = match left {
             Some(left) => (left.source, left.phase, left.noise, Some(left.latents)),
-            None => (voice.config().has_f0.then(Vec::new), 0.0, Drawn::default(), None),
+            None => {
+                let source = voice.config().has_f0.then(Vec::new);
+                let phase = source.as_ref().map(|_| self.phase_before(&pitch.f0_hz[start - past..start]));
+                (source, phase.unwrap_or_default(), Drawn::default(), None)
+            }
         };
         noise.extend(&mut synth.noise, in_flow * channels, fresh * hop);
 
@@ -120,6 +127,12 @@ impl<B: VoiceOps> Continuation<B> {
             noise,
         });
         Ok(audio)
+    }
+
+    /// The phase from which hops of this f0, in Hz, lead to where the last chunk ended.
+    fn phase_before(&self, f0_hz: &[f32]) -> f64 {
+        let cycles = f0_hz.iter().map(|&hz| f64::from(hz) / HOPS_PER_SECOND as f64).sum::<f64>();
+        self.last_phase.map_or(0.0, |phase| (phase - cycles).rem_euclid(1.0))
     }
 }
 

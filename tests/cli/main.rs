@@ -4,6 +4,7 @@ mod conversion;
 mod latency;
 mod live;
 mod remote;
+mod running;
 
 use std::path::{Path, PathBuf};
 

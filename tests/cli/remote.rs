@@ -1,95 +1,11 @@
 //! A live session that is steered by OSC and watched over HTTP while it runs.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 
 use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType, encoder};
-use serde_json::Value;
 
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
-}
-
-/// `syrinx live` on spoken words at clock speed. Dropping it ends it.
-struct Running {
-    child: Child,
-    samples: Receiver<Value>,
-    messages: Receiver<String>,
-    told: Vec<String>,
-    _folder: tempfile::TempDir,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_syrinx"));
-        command.args(["-v", "live", "--host", "file", "--f0", "yin", "--chunk", "50", "--context", "300"]);
-        command.args(["--json-lines", "--interval", "0.05", "--duration", "30"]).args(arguments);
-        command.arg("--in").arg(data("audio/speech1.wav")).arg("--out").arg(folder.path().join("out.wav"));
-        command.arg("--voice").arg(data("synth_small_v1_32k.pth"));
-        command.arg("--encoder").arg(data("hubert_small_v1.weights.safetensors"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
-        let (samples_tx, samples) = channel();
-        let stdout = BufReader::new(child.stdout.take().expect("standard output"));
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let _ = samples_tx.send(serde_json::from_str(&line).expect("JSON"));
-            }
-        });
-        let (messages_tx, messages) = channel();
-        let stderr = BufReader::new(child.stderr.take().expect("standard error"));
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(messages_tx.send(line))));
-        Self { child, samples, messages, told: Vec::new(), _folder: folder }
-    }
-
-    /// The address that the program tells after `words`.
-    fn address_after(&mut self, words: &str) -> SocketAddr {
-        loop {
-            let line = self.messages.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no `{words}`: {:?}", self.told));
-            self.told.push(line.clone());
-            if let Some((_, rest)) = line.split_once(words) {
-                return rest.trim_end_matches("/metrics").parse().expect("an address");
-            }
-        }
-    }
-
-    /// Waits for telemetry in which `holds`.
-    fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let began = Instant::now();
-        let mut last = Value::Null;
-        while began.elapsed() < PATIENCE {
-            last = self.samples.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("ended before {what}: {last}"));
-            if holds(&last) {
-                return last;
-            }
-        }
-        panic!("never {what}: {last}");
-    }
-
-    /// Asks for the end and waits for it: the last telemetry, and all messages.
-    fn end(mut self) -> (Value, Vec<String>) {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
-        assert!(asked.expect("a request to end").success());
-        let last = self.samples.iter().last().expect("telemetry");
-        assert!(self.child.wait().expect("the program").success());
-        self.told.extend(self.messages.iter());
-        (last, std::mem::take(&mut self.told))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::running::{PATIENCE, Running, data};
 
 fn message(addr: &str, args: Vec<OscType>) -> OscPacket {
     OscPacket::Message(OscMessage { addr: addr.into(), args })
@@ -103,7 +19,7 @@ fn osc_steers_a_session_and_nonsense_does_not_disturb_it() {
         data("added_IVF15_Flat_nprobe_1_small_v1.index").display()
     );
     let mut live = Running::start(&["--osc", "127.0.0.1:0", "--slot", &slot, "--pitch", "2"]);
-    let address = live.address_after("OSC is heard at ");
+    let address = live.told_after("OSC is heard at ").parse::<SocketAddr>().expect("an address");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let send = |packet: &OscPacket| {
         socket.send_to(&encoder::encode(packet).expect("a packet"), address).expect("sent");
@@ -153,7 +69,8 @@ fn get(address: SocketAddr, path: &str) -> String {
 #[test]
 fn metrics_are_served_while_audio_runs() {
     let mut live = Running::start(&["--metrics", "127.0.0.1:0"]);
-    let address = live.address_after("metrics are at http://");
+    let url = live.told_after("metrics are at http://");
+    let address: SocketAddr = url.trim_end_matches("/metrics").parse().expect("an address");
     let sample = live.until("chunks", |sample| sample["chunks"].as_u64() >= Some(20));
     let answer = get(address, "/metrics");
     let (head, text) = answer.split_once("\r\n\r\n").expect("a head and a body");

@@ -10,13 +10,18 @@ use syrinx::io::write::{Container, Encoding, Quantise, SampleFormat};
 use syrinx::live::{Command, Control, LiveTelemetry, Session, SessionSettings, Setting, Slot, SlotParams, Switch};
 use syrinx::nn::Cpu;
 use syrinx::params::{ConversionParams, NoiseChoice};
+use syrinx::path::stream::JoinKind;
 
 fn data(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
 fn settings() -> SessionSettings {
-    let mut settings = SessionSettings::default();
+    settings_of(JoinKind::default())
+}
+
+fn settings_of(join: JoinKind) -> SessionSettings {
+    let mut settings = SessionSettings { join, ..SessionSettings::default() };
     settings.timing.chunk = 0.05;
     settings.timing.context = 0.3;
     settings.budget = Some(Duration::from_millis(50));
@@ -47,7 +52,10 @@ fn slots() -> Vec<Slot<Cpu>> {
 }
 
 /// Plays speech as fast as it goes, and has `act` act on the session with the control until it ends.
-fn play(mut act: impl FnMut(&mut Control<Cpu>, &mut Session<Cpu>)) -> (Vec<f32>, LiveTelemetry) {
+fn play(
+    settings: &SessionSettings,
+    mut act: impl FnMut(&mut Control<Cpu>, &mut Session<Cpu>),
+) -> (Vec<f32>, LiveTelemetry) {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().join("out.wav");
     let backend = Box::new(FileDevice {
@@ -57,9 +65,8 @@ fn play(mut act: impl FnMut(&mut Control<Cpu>, &mut Session<Cpu>)) -> (Vec<f32>,
         block_frames: 256,
         pace: Pace::AsFastAsPossible,
     });
-    let settings = settings();
-    let mut control = Control::new(slots(), &settings).expect("a control");
-    let mut session = Session::start(backend, control.converter(), &settings).expect("a session");
+    let mut control = Control::new(slots(), settings).expect("a control");
+    let mut session = Session::start(backend, control.converter(), settings).expect("a session");
     let began = Instant::now();
     while session.device().telemetry().state != DeviceState::Ended {
         act(&mut control, &mut session);
@@ -77,12 +84,13 @@ fn is_unbroken(telemetry: &LiveTelemetry) -> bool {
     late == (0, 0, 0) && telemetry.worker.chunks > 100
 }
 
-#[test]
-fn voices_change_again_and_again_without_a_sample_lost_or_altered() {
-    let (alone, telemetry) = play(|_, _| {});
+/// The voice alone; and the same voice that takes over from itself as often as the session does something.
+fn alone_and_changed(join: JoinKind) -> (Vec<f32>, Vec<f32>) {
+    let settings = settings_of(join);
+    let (alone, telemetry) = play(&settings, |_, _| {});
     assert!(is_unbroken(&telemetry), "{telemetry:?}");
     let (mut changes, mut longest) = (0_u32, Duration::ZERO);
-    let (same, telemetry) = play(|control, session| {
+    let (changed, telemetry) = play(&settings, |control, session| {
         let began = Instant::now();
         control.apply(Command::Slot(2 - changes as usize % 2), session).expect("a slot");
         longest = longest.max(began.elapsed());
@@ -91,15 +99,35 @@ fn voices_change_again_and_again_without_a_sample_lost_or_altered() {
     assert!(is_unbroken(&telemetry), "{telemetry:?}");
     println!("{changes} changes, the longest took {longest:?}");
     assert!(changes > 20 && longest < Duration::from_millis(50), "{changes} {longest:?}");
-    assert!(alone == same, "a voice that is the same sounds different");
+    assert_eq!(changed.len(), alone.len());
+    (alone, changed)
+}
 
-    let (other, telemetry) = play(|control, session| {
+#[test]
+fn voices_change_again_and_again_without_a_sample_lost_or_altered() {
+    let (alone, changed) = alone_and_changed(JoinKind::Sola);
+    assert!(alone == changed, "a voice that is the same sounds different");
+
+    let settings = settings_of(JoinKind::Sola);
+    let (other, telemetry) = play(&settings, |control, session| {
         let slot = 1 + 2 * (telemetry_half(session) % 2);
         control.apply(Command::Slot(slot), session).expect("a slot");
     });
     assert!(is_unbroken(&telemetry), "{telemetry:?}");
     assert_eq!(other.len(), alone.len());
     assert!(other != alone, "the index is not heard");
+}
+
+/// A voice without a past makes its own from the window, where the one before had settled hops that it saw earlier:
+/// what differs is far below the voice.
+#[test]
+fn seamless_voices_take_over_in_phase() {
+    let (alone, changed) = alone_and_changed(JoinKind::Seamless);
+    let energy = |samples: &mut dyn Iterator<Item = f32>| samples.map(|x| f64::from(x).powi(2)).sum::<f64>();
+    let difference = energy(&mut alone.iter().zip(&changed).map(|(a, b)| a - b));
+    let below_db = 10.0 * (energy(&mut alone.iter().copied()) / difference).log10();
+    println!("the difference lies {below_db:.1} dB below the voice");
+    assert!(below_db > 10.0, "{below_db}");
 }
 
 /// Half seconds that the session has taken in.
@@ -110,7 +138,7 @@ fn telemetry_half(session: &mut Session<Cpu>) -> usize {
 #[test]
 fn commands_change_what_the_session_is_told_and_refusals_change_nothing() {
     let mut done = false;
-    play(|control, session| {
+    play(&settings(), |control, session| {
         if std::mem::replace(&mut done, true) {
             return;
         }

@@ -10,6 +10,9 @@ mod jack;
 mod null;
 #[cfg(feature = "pipewire")]
 mod pipewire;
+#[cfg(feature = "midi-jack")]
+#[path = "../cli/running.rs"]
+mod running;
 #[cfg(any(feature = "jack", feature = "pipewire"))]
 mod server;
 mod support;

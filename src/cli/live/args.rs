@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+#[cfg(feature = "midi")]
+use super::midi::Binding;
 use super::slots::SlotChoice;
 use crate::cli::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use crate::error::{Error, Result};
@@ -144,6 +146,15 @@ pub(super) struct RemoteArgs {
     /// Listen for OSC messages at this UDP address, as in 127.0.0.1:9000
     #[arg(long, value_name = "ADDRESS")]
     pub(super) osc: Option<SocketAddr>,
+    /// Listen to the MIDI ports with this in their names, also to those that appear later
+    #[cfg(feature = "midi")]
+    #[arg(long, value_name = "PORT")]
+    pub(super) midi: Option<String>,
+    /// What a MIDI control does, as `cc1=mix`, `note60=transpose:+12` or `note36=slot:2`. May be given many times; without
+    /// it, programs choose the slot, the sustain pedal bypasses and the soft pedal mutes
+    #[cfg(feature = "midi")]
+    #[arg(long, value_name = "EVENT=ACTION", requires = "midi")]
+    pub(super) midi_map: Vec<Binding>,
     /// Serve metrics for Prometheus at this TCP address, as in 127.0.0.1:9100, under /metrics
     #[arg(long, value_name = "ADDRESS")]
     pub(super) metrics: Option<SocketAddr>,

@@ -1,11 +1,13 @@
 //! `syrinx live`: a microphone, a JACK port or a recording in, the voice out, block after block.
 //!
-//! One loop on the control thread takes commands from keys and OSC, hands them to the session, and tells how it
+//! One loop on the control thread takes commands from keys, OSC and MIDI, hands them to the session, and tells how it
 //! goes: on the terminal, in lines, and as metrics.
 
 pub mod args;
 pub mod lines;
 pub mod metrics;
+#[cfg(feature = "midi")]
+pub mod midi;
 pub mod moment;
 pub mod osc;
 pub mod remote;

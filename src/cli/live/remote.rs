@@ -6,6 +6,8 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::args::RemoteArgs;
+#[cfg(feature = "midi")]
+use super::midi::{Map, MidiReceiver};
 use super::osc::OscReceiver;
 use crate::error::Result;
 use crate::live::Command;
@@ -22,17 +24,29 @@ pub struct Remote {
     /// Keeps the queue connected where nothing listens.
     _tx: Sender<Order>,
     osc: Option<OscReceiver>,
+    #[cfg(feature = "midi")]
+    _midi: Option<MidiReceiver>,
 }
 
 impl Remote {
     /// Listens where `args` say.
     ///
     /// # Errors
-    /// An address that is taken or not this machine's.
+    /// An address that is taken or not this machine's, or no MIDI where it is asked for.
     pub(super) fn start(args: &RemoteArgs) -> Result<Self> {
         let (tx, orders) = bounded(ORDERS);
         let osc = args.osc.map(|address| OscReceiver::start(address, tx.clone())).transpose()?;
-        Ok(Self { orders, _tx: tx, osc })
+        #[cfg(feature = "midi")]
+        let midi = args.midi.as_ref();
+        #[cfg(feature = "midi")]
+        let midi = midi.map(|port| MidiReceiver::start(port, Map::of(&args.midi_map), tx.clone())).transpose()?;
+        Ok(Self {
+            orders,
+            _tx: tx,
+            osc,
+            #[cfg(feature = "midi")]
+            _midi: midi,
+        })
     }
 
     /// Where OSC messages are heard, if they are.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam::atomic::AtomicCell;
 use crossbeam::queue::ArrayQueue;
 
 use super::device::{DeviceEvent, DeviceFormat, DeviceState, DeviceTelemetry};
@@ -15,13 +16,16 @@ use super::priority::Priority;
 use crate::graph::Processor;
 use crate::rt::guard;
 
+const _: () = assert!(AtomicCell::<Option<Box<Processor>>>::is_lock_free());
+
 /// Events that wait to be read; older ones are dropped.
 const EVENTS: usize = 256;
 
 /// What all parts of a device share.
 pub(super) struct Seat {
-    /// At most one: the processor, unless someone is running it.
-    processor: ArrayQueue<Box<Processor>>,
+    /// The processor, unless someone is running it. One pointer, so that no one ever waits for another in the middle of
+    /// an exchange.
+    processor: AtomicCell<Option<Box<Processor>>>,
     /// The connection whose callbacks count.
     connection: AtomicU64,
     /// Whether the processor is run by the supervisor instead.
@@ -50,7 +54,7 @@ const STATES: [DeviceState; 4] = [DeviceState::Silent, DeviceState::Running, Dev
 impl Seat {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
-            processor: ArrayQueue::new(1),
+            processor: AtomicCell::new(None),
             connection: AtomicU64::new(0),
             standby: AtomicBool::new(false),
             state: AtomicU8::new(0),
@@ -91,15 +95,15 @@ impl Seat {
 
     /// Puts the processor in its place.
     pub(super) fn put(&self, processor: Box<Processor>) {
-        // There is one processor and one place.
-        let _ = self.processor.push(processor);
+        // There is one processor and one place: it is empty.
+        self.processor.store(Some(processor));
     }
 
     /// Takes the processor, waiting for a callback that is running it for at most `patience`.
     pub(super) fn take(&self, patience: Duration) -> Option<Box<Processor>> {
         let start = Instant::now();
         loop {
-            match self.processor.pop() {
+            match self.processor.take() {
                 Some(processor) => return Some(processor),
                 None if start.elapsed() > patience => return None,
                 None => std::thread::sleep(Duration::from_millis(1)),
@@ -109,7 +113,7 @@ impl Seat {
 
     /// Runs the processor once, if it is in its place; says whether it was.
     pub(super) fn run(&self, captured: &[&[f32]], played: &mut [&mut [f32]]) -> bool {
-        let Some(mut processor) = self.processor.pop() else { return false };
+        let Some(mut processor) = self.processor.take() else { return false };
         processor.set_freewheel(self.freewheel.load(Ordering::Relaxed));
         processor.process(captured, played);
         self.graph_latency.store(processor.latency_samples(), Ordering::Relaxed);

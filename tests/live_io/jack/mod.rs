@@ -2,6 +2,8 @@
 
 mod chaos;
 mod exact;
+#[cfg(feature = "midi-jack")]
+mod midi;
 mod probe;
 mod soak;
 mod voice;
