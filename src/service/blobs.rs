@@ -40,12 +40,18 @@ pub struct FolderBlobs {
 }
 
 impl FolderBlobs {
-    /// Files in `root`, which is made if it is not there.
+    /// Files in `root`, which is made if it is not there, and which no one else writes to at this moment: what was left
+    /// half-written is removed.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be made or read.
     pub fn open(root: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&root).map_err(|source| Error::io(&root, source))?;
+        let entries = std::fs::read_dir(&root).map_err(|source| Error::io(&root, source))?;
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('.')) {
+            // What cannot be removed does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
         Ok(Self { root })
     }
 
@@ -78,8 +84,9 @@ impl Blobs for FolderBlobs {
 
     fn keys(&self) -> Result<Vec<String>> {
         let entries = std::fs::read_dir(&self.root).map_err(|source| Error::io(&self.root, source))?;
-        // Files that a stopped machine left half-written are named like no key.
-        Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        // What is being written is named like no key.
+        Ok(names.filter(|name| !name.starts_with('.')).collect())
     }
 }
 
@@ -93,7 +100,10 @@ mod tests {
         let blobs = FolderBlobs::open(folder.path().join("a/b")).expect("a store");
         blobs.put("job-1.wav", b"sound").expect("kept");
         assert_eq!(blobs.get("job-1.wav").expect("there"), b"sound");
+        std::fs::write(folder.path().join("a/b/.syrinx-x.tmp"), b"half").expect("half a file");
         assert_eq!(blobs.keys().expect("keys"), ["job-1.wav"]);
+        let blobs = FolderBlobs::open(folder.path().join("a/b")).expect("a store");
+        assert_eq!(std::fs::read_dir(folder.path().join("a/b")).expect("a folder").count(), 1);
         blobs.delete("job-1.wav").expect("gone");
         blobs.delete("job-1.wav").expect("gone already");
         assert_eq!(blobs.get("job-1.wav").expect_err("gone").exit_code(), 66);

@@ -272,7 +272,7 @@ fn sweep(bench: &Bench, blobs: &dyn Blobs, is_first: bool) -> Result<(usize, usi
         let is_upload = key.starts_with("input-");
         let job = key.get(..36).and_then(|id| bench.queue.get(id).ok().flatten());
         let is_needed = job.is_some_and(|job| !job.state.is_over() || job.result.as_ref() == Some(&key));
-        if !is_needed && (!is_upload || is_first) && !key.starts_with('.') {
+        if !is_needed && (!is_upload || is_first) {
             blobs.delete(&key)?;
             removed += 1;
         }

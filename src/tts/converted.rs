@@ -110,9 +110,9 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
     /// Lets what was said so far be heard to its end although more may come: silence follows it.
     pub fn pause(&mut self) {
         if self.owed > 0 {
-            let chunk = self.chunk.len();
-            let wanted = self.owed.div_ceil(chunk) * chunk + self.stream.latency_samples().next_multiple_of(chunk);
-            let silence = wanted - self.owed;
+            let (chunk, ready) = (self.chunk.len(), self.input.ready.len());
+            let held = self.stream.latency_samples() - chunk;
+            let silence = (ready + held).next_multiple_of(chunk) - ready;
             self.input.ready.extend(std::iter::repeat_n(0.0, silence));
             self.owed += silence;
         }

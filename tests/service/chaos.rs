@@ -84,7 +84,7 @@ fn a_voice_that_is_deleted_while_a_job_uses_it_is_used_to_the_end() {
 
 #[test]
 fn asked_to_end_it_lets_streams_end_and_leaves_jobs_to_the_next_start() {
-    let (mut server, folder, id) = Server::with_voice(&[]);
+    let (mut server, folder, id) = Server::with_voice(&["--grace", "60"]);
     let wish = json!({ "text": TEXT.repeat(40), "rvc_model_id": id, "rvc_f0_method": "yin" });
     let (_, job) = server.post("/jobs", &wish);
     let job = job["id"].as_str().expect("an id").to_owned();

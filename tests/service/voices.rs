@@ -44,14 +44,14 @@ fn a_voice_is_kept_once_listed_without_being_loaded_and_survives_a_restart() {
 #[test]
 fn what_is_no_voice_is_refused_and_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::start(folder.path(), &["--max-upload", "1"]);
+    let server = Server::start(folder.path(), &["--max-upload", "4"]);
     let voice = bytes(VOICE);
     let long = "x".repeat(501);
     let mut bomb = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     bomb.start_file("v.pth", zip::write::SimpleFileOptions::default()).expect("an entry");
-    bomb.write_all(&vec![0; 8 << 20]).expect("bytes");
+    bomb.write_all(&vec![0; 16 << 20]).expect("bytes");
     let bomb = bomb.finish().expect("an archive").into_inner();
-    let big = vec![0; 2 << 20];
+    let big = vec![0; 5 << 20];
     for (fields, files, status) in [
         (&[("name", "x")][..], &[][..], 400),
         (&[("name", "x")], &[("pth_file", "v.pth", &b"not a voice"[..])], 400),

@@ -136,7 +136,7 @@ impl VoiceStore {
                 .map_err(|source| Error::io(&file.name, source))?;
         }
         let folder = self.root.join(&files.id);
-        match std::fs::rename(whole.keep(), &folder) {
+        match std::fs::rename(whole.path(), &folder) {
             // Two uploads of the same files: the other was first, and this one finds its row.
             Err(_) if folder.is_dir() => {}
             moved => moved.map_err(|source| Error::io(&folder, source))?,
