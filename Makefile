@@ -28,7 +28,7 @@ test-reference:
 	$(CARGO) test --release --locked --features reference-tests --test reference -- --nocapture
 
 # Features whose tests need audio servers, and the Debian packages that hold their headers and programs.
-LIVE_FEATURES = jack,pipewire,midi-jack
+LIVE_FEATURES = jack,pipewire,midi
 LIVE_PACKAGES = pkg-config clang libclang-dev jackd2 libjack-jackd2-dev libasound2-dev libpipewire-0.3-dev libspa-0.2-dev \
   pipewire pipewire-bin pipewire-pulse wireplumber pulseaudio-utils dbus util-linux
 

@@ -8,7 +8,7 @@ use burn::tensor::{Distribution, Tensor};
 use burn_flex::FlexDevice;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use syrinx::nn::Cpu;
-use syrinx::nn::ops::{Activation, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, VoiceOps};
+use syrinx::nn::ops::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, VoiceOps};
 
 fn noise<const D: usize>(dims: [usize; D]) -> Tensor<Cpu, D> {
     Tensor::random(dims, Distribution::Uniform(-0.1, 0.1), &FlexDevice)
@@ -71,6 +71,14 @@ fn convolutions(criterion: &mut Criterion) {
         let multiply_adds = inputs * outputs * taps * time;
         measure(criterion, &name, multiply_adds, || Cpu::conv_transpose1d(&conv, x.clone(), Fused::default()));
     }
+    for (inputs, outputs, side) in [(512, 256, 4), (128, 64, 16), (32, 16, 64)] {
+        let conv = Cpu::prepare_conv_transpose2d(noise([inputs, outputs, 3, 3]), None);
+        let x = noise([1, inputs, side, side]);
+        let name = format!("conv_transpose2d {inputs} to {outputs} x {side} x {side}");
+        let multiply_adds = 9 * inputs * outputs * side * side;
+        assert_eq!(Cpu::conv_transpose2d(&conv, x.clone(), Fused::default()).dims(), [1, outputs, 2 * side, 2 * side]);
+        measure(criterion, &name, multiply_adds, || Cpu::conv_transpose2d(&conv, x.clone(), Fused::default()));
+    }
     for (channels, side) in [(16, 128), (64, 32), (256, 8)] {
         let conv = Cpu::prepare_conv2d(noise([channels, channels, 3, 3]), None);
         let x = noise([1, channels, side, side]);
@@ -93,5 +101,22 @@ fn products(criterion: &mut Criterion) {
     measure(criterion, "gru 384 to 256, 100 steps", 100 * 768 * 640, || Cpu::gru(&gru, x.clone(), false));
 }
 
-criterion_group!(benches, residual_stage, convolutions, products);
+/// HuBERT's attention and norms over one second, ten and forty.
+fn transformer(criterion: &mut Criterion) {
+    const WIDTH: usize = 768;
+    let (gamma, beta) = (noise([WIDTH]), noise([WIDTH]));
+    for frames in [50, 500, 2000] {
+        let x = || noise([1, frames, WIDTH]);
+        let (query, key, value) = (x(), x(), x());
+        let spec = AttentionSpec { heads: 12, scale: 0.125, span: None };
+        let attend = || Cpu::attention(query.clone(), key.clone(), value.clone(), spec);
+        assert_eq!(attend().dims(), [1, frames, WIDTH]);
+        measure(criterion, &format!("attention {frames} x {WIDTH}"), 2 * frames * frames * WIDTH, attend);
+        // A mean, a variance, and a product and sum for each value.
+        let name = format!("layer_norm {frames} x {WIDTH}");
+        measure(criterion, &name, 3 * frames * WIDTH, || Cpu::layer_norm(query.clone(), &gamma, &beta, 1e-5));
+    }
+}
+
+criterion_group!(benches, residual_stage, convolutions, products, transformer);
 criterion_main!(benches);

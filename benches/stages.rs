@@ -4,16 +4,21 @@
 //! `RAYON_NUM_THREADS` sets the threads. The networks are untrained, which costs the same time.
 
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use half::f16;
+use safetensors::tensor::{Dtype, TensorView};
 use syrinx::checkpoint::index::{Index, Metric};
 use syrinx::checkpoint::seeded;
-use syrinx::dsp::{rate, yin::Yin};
+use syrinx::checkpoint::voice::{self, Version};
+use syrinx::dsp::{envelope, rate, yin::Yin};
 use syrinx::engine::Engine;
 use syrinx::geometry::{Geometry, Timing};
 use syrinx::nn::Cpu;
+use syrinx::nn::crepe::Crepe;
+use syrinx::nn::fcpe::Fcpe;
 use syrinx::nn::hubert::{Hubert, Projection};
 use syrinx::nn::rmvpe::Rmvpe;
 use syrinx::nn::swift_f0::SwiftF0;
@@ -25,14 +30,14 @@ use syrinx::path::retrieval::{Retrieval, SmallCell};
 use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 use syrinx::path::synth::{Rendering, SourcePhase, Synth};
 use syrinx::path::units::UnitEncoder;
-use syrinx::path::{Converter, source};
+use syrinx::path::{Converter, sink, source};
 use syrinx::units::{Pitch, Recording, Units};
 
 const RATE_HZ: usize = 16_000;
 const SECONDS: usize = 2;
 const HOPS: usize = 100 * SECONDS;
 
-fn data(name: &str) -> std::path::PathBuf {
+fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
@@ -55,7 +60,7 @@ fn source_stage(criterion: &mut Criterion) {
 }
 
 fn encoder() -> Hubert<Cpu> {
-    let file = seeded::encoder();
+    let file = seeded::encoder(Version::V2);
     Hubert::load(&file.tensors.weights(), &file.config, Projection::Layer12, &Default::default()).expect("an encoder")
 }
 
@@ -74,7 +79,11 @@ fn pitch_stage(criterion: &mut Criterion) {
     let swift = Tracker::SwiftF0(Arc::new(SwiftF0::embedded(&Default::default()).expect("embedded weights")));
     let yin = Tracker::<Cpu>::Yin(Arc::new(Yin::default()));
     let mut group = group(criterion, "pitch");
-    for (name, tracker) in [("rmvpe", rmvpe()), ("swift", swift), ("yin", yin)] {
+    let device = Default::default();
+    let fcpe = Tracker::Fcpe(Arc::new(Fcpe::load(&seeded::fcpe().weights(), &device).expect("a network")));
+    let crepe = Tracker::Crepe(Arc::new(Crepe::load(&seeded::crepe().weights(), &device).expect("a network")));
+    let trackers = [("rmvpe", rmvpe()), ("fcpe", fcpe), ("crepe", crepe), ("swift", swift), ("yin", yin)];
+    for (name, tracker) in trackers {
         assert_eq!(tracker.track(&audio).expect("a track").len(), HOPS + 1);
         group.bench_function(name, |b| b.iter(|| tracker.track(black_box(&audio))));
     }
@@ -114,13 +123,13 @@ fn retrieval_stage(criterion: &mut Criterion) {
     assert_ne!(blended, units);
 }
 
-fn voice() -> Arc<Synthesizer<Cpu>> {
+fn seeded_voice() -> Arc<Synthesizer<Cpu>> {
     let file = seeded::voice();
     Arc::new(Synthesizer::load(&file.tensors.weights(), &file.config, &Default::default()).expect("a voice"))
 }
 
 fn synth_stage(criterion: &mut Criterion) {
-    let mut synth = Synth::new(voice());
+    let mut synth = Synth::new(seeded_voice());
     synth.restart_noise(NoiseChoice::Seeded(0));
     let content = Units { values: (0..HOPS * 768).map(|n| (n % 97) as f32 / 97.0 - 0.5).collect(), dim: 768 };
     let pitch = Pitch { f0_hz: vec![140.0; HOPS], coarse: vec![60; HOPS] };
@@ -145,13 +154,29 @@ fn join_stage(criterion: &mut Criterion) {
     group.bench_function("sola, 250 ms at 48 kHz", |b| b.iter(|| join.step(black_box(&rendered), &mut output)));
 }
 
+/// What a whole recording goes through at its end: loudness, rate, peak.
+fn sink_stage(criterion: &mut Criterion) {
+    let input = speech();
+    let voice: Vec<f32> = (0..SECONDS * 40_000).map(|n| (n as f32 * 0.02).sin()).collect();
+    group(criterion, "sink").bench_function("40 kHz to 48 kHz", |b| {
+        b.iter(|| {
+            let mut samples = voice.clone();
+            envelope::mix(black_box(&input), RATE_HZ as u32, &mut samples, 40_000, 0.25);
+            let mut finished = rate::resample(&Recording { samples, sample_rate_hz: 40_000 }, 48_000).expect("a rate");
+            sink::limit(&mut finished.samples);
+            assert_eq!(finished.samples.len(), SECONDS * 48_000);
+            finished
+        });
+    });
+}
+
 /// One chunk of the reference's real-time loop at its default sizes.
 fn live_chunk(criterion: &mut Criterion) {
     let converter = Converter {
         units: UnitEncoder::new(Arc::new(encoder())),
         retrieval: None,
         tracker: rmvpe(),
-        synth: Synth::new(voice()),
+        synth: Synth::new(seeded_voice()),
     };
     let settings = StreamSettings {
         rate_hz: 48_000,
@@ -171,13 +196,34 @@ fn live_chunk(criterion: &mut Criterion) {
     group.bench_function("250 ms, context 2.5 s", |b| b.iter(|| stream.step(black_box(&chunk), &params, &mut output)));
 }
 
+/// A voice of full size as it is published: 55 MB of 16-bit values.
+fn save_voice(path: &Path) {
+    let file = seeded::voice();
+    let halves: Vec<(String, Vec<usize>, Vec<u8>)> = (file.tensors.iter())
+        .map(|(name, tensor)| {
+            let halves = tensor.to_f32().into_iter().flat_map(|value| f16::from_f32(value).to_le_bytes());
+            (name.to_owned(), tensor.shape.clone(), halves.collect())
+        })
+        .collect();
+    let views = halves.iter().map(|(name, shape, bytes)| {
+        (name.as_str(), TensorView::new(Dtype::F16, shape.clone(), bytes).expect("a tensor"))
+    });
+    let bytes = safetensors::serialize(views, Some(voice::metadata(&file.config))).expect("safetensors");
+    assert!((50_000_000..60_000_000).contains(&bytes.len()), "{} bytes", bytes.len());
+    std::fs::write(path, bytes).expect("a file");
+}
+
 fn loading(criterion: &mut Criterion) {
-    let path = data("synth_small_v2_40k.pth");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("voice.safetensors");
+    save_voice(&path);
     let mut engine = Engine::<Cpu>::new(Default::default());
-    let mut group = criterion.benchmark_group("load");
-    group.bench_function("small voice", |b| b.iter(|| Engine::<Cpu>::new(Default::default()).voice(&path)));
     engine.voice(&path).expect("a voice");
-    group.bench_function("cached voice", |b| b.iter(|| engine.voice(black_box(&path))));
+    let mut group = criterion.benchmark_group("load");
+    group.sample_size(10);
+    let cold = || Engine::<Cpu>::new(Default::default()).voice(&path).expect("a voice");
+    group.bench_function("voice of 55 MB", |b| b.iter(cold));
+    group.bench_function("the same, cached", |b| b.iter(|| engine.voice(black_box(&path))));
 }
 
 criterion_group!(
@@ -188,6 +234,7 @@ criterion_group!(
     retrieval_stage,
     synth_stage,
     join_stage,
+    sink_stage,
     live_chunk,
     loading
 );

@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Ports to be connected with could be named by pattern; the DAW does that for an insert.
         capture: Vec::new(),
         play: Vec::new(),
+        midi: None,
     };
     let mut session = Session::start(Box::new(insert), voice, &SessionSettings::default())?;
     let graph = session.latency().algorithmic + session.latency().processing;

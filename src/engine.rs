@@ -80,28 +80,28 @@ impl<B: VoiceOps> Engine<B> {
     pub fn converter(&mut self, files: &ModelFiles) -> Result<Converter<B>> {
         let voice = self.voice(&files.voice)?;
         let unit_dim = voice.config().unit_dim;
-        self.check(&files.voice, &voice, &files.encoder)?;
+        let encoder = self.fitting(&files.voice, &voice, &files.encoder)?;
         let retrieval = files.index.as_ref().map(|index| self.retrieval(index, unit_dim)).transpose()?;
-        self.assemble(voice, retrieval, &files.encoder, &files.tracker)
+        Ok(assemble(voice, encoder, retrieval, self.tracker(&files.tracker)?))
     }
 
     /// A converter over a voice that is kept elsewhere; encoder and tracker are kept here.
     ///
     /// # Errors
     /// As [`converter`](Self::converter).
-    pub fn assemble(
+    pub fn around(
         &mut self,
         voice: Arc<Synthesizer<B>>,
         retrieval: Option<Arc<Retrieval<B>>>,
         encoder: &Path,
         tracker: &TrackerFile,
     ) -> Result<Converter<B>> {
-        let units = UnitEncoder::new(self.check(Path::new("the voice"), &voice, encoder)?);
-        Ok(Converter { units, retrieval, tracker: self.tracker(tracker)?, synth: Synth::new(voice) })
+        let encoder = self.fitting(Path::new("the voice"), &voice, encoder)?;
+        Ok(assemble(voice, encoder, retrieval, self.tracker(tracker)?))
     }
 
     /// The encoder, if it fits the voice.
-    fn check(&mut self, path: &Path, voice: &Synthesizer<B>, encoder: &Path) -> Result<Arc<Hubert<B>>> {
+    fn fitting(&mut self, path: &Path, voice: &Synthesizer<B>, encoder: &Path) -> Result<Arc<Hubert<B>>> {
         let (version, unit_dim) = (voice.config().version, voice.config().unit_dim);
         let loaded = self.encoder(encoder, version.into())?;
         if loaded.unit_dim() == unit_dim {
@@ -122,7 +122,11 @@ impl<B: VoiceOps> Engine<B> {
         })
     }
 
-    fn encoder(&mut self, path: &Path, projection: Projection) -> Result<Arc<Hubert<B>>> {
+    /// The content encoder in `path`, a file or a folder.
+    ///
+    /// # Errors
+    /// The file is missing, no encoder, or lacks the projection.
+    pub fn encoder(&mut self, path: &Path, projection: Projection) -> Result<Arc<Hubert<B>>> {
         // A folder's own time does not tell that a file in it was written over.
         let weights = if path.is_dir() { weights_of_folder(path)? } else { path.to_owned() };
         self.encoders.get(&weights, (path.to_owned(), projection), || {
@@ -137,7 +141,11 @@ impl<B: VoiceOps> Engine<B> {
         })
     }
 
-    fn tracker(&mut self, tracker: &TrackerFile) -> Result<Tracker<B>> {
+    /// A pitch tracker.
+    ///
+    /// # Errors
+    /// Its file is missing or holds another network.
+    pub fn tracker(&mut self, tracker: &TrackerFile) -> Result<Tracker<B>> {
         Ok(match tracker {
             TrackerFile::Yin => Tracker::Yin(Arc::new(Yin::default())),
             TrackerFile::SwiftF0 => {
@@ -158,6 +166,17 @@ impl<B: VoiceOps> Engine<B> {
             })?,
         })
     }
+}
+
+/// A converter over networks whose units agree.
+#[must_use]
+pub fn assemble<B: VoiceOps>(
+    voice: Arc<Synthesizer<B>>,
+    encoder: Arc<Hubert<B>>,
+    retrieval: Option<Arc<Retrieval<B>>>,
+    tracker: Tracker<B>,
+) -> Converter<B> {
+    Converter { units: UnitEncoder::new(encoder), retrieval, tracker, synth: Synth::new(voice) }
 }
 
 /// What was read from files, by key, with the state of the file it was read from.

@@ -1,11 +1,16 @@
 //! What a person may choose about a conversion, as plain data with its ranges.
 
+use std::ops::RangeInclusive;
+
 use crate::error::{Error, Result};
+
+/// By how many semitones the pitch may be shifted.
+pub const TRANSPOSE_SEMITONES: RangeInclusive<f32> = -48.0..=48.0;
 
 /// How a voice is converted. The defaults are the reference's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConversionParams {
-    /// Pitch shift in semitones, -48..=48.
+    /// Pitch shift in semitones: [`TRANSPOSE_SEMITONES`].
     pub transpose_semitones: f32,
     /// Formant shift in semitones, -12..=12: the spectral envelope moves, the pitch stays.
     pub formant_semitones: f32,
@@ -15,7 +20,8 @@ pub struct ConversionParams {
     pub protect: f32,
     /// Whose loudness the output takes: 0 the input's envelope, 1 the voice's own.
     pub rms_mix_rate: f32,
-    /// Frames of the median filter on a weightless tracker's pitch, 0..=7; below 3 it is off.
+    /// Hops of the median filter on the pitch of YIN, 0..=7; below 3 it is off. The reference applies its own to Harvest
+    /// alone; CREPE's smoothing there is fixed.
     pub filter_radius: usize,
     /// Whether hops of the pitch that stand an octave away from their neighbours are moved back.
     pub repair_octaves: bool,
@@ -53,7 +59,7 @@ impl ConversionParams {
     /// # Errors
     /// [`Error::Argument`] naming the first value out of its range.
     pub fn validate(&self) -> Result<()> {
-        within("transpose", self.transpose_semitones, -48.0, 48.0)?;
+        within("transpose", self.transpose_semitones, *TRANSPOSE_SEMITONES.start(), *TRANSPOSE_SEMITONES.end())?;
         within("formant", self.formant_semitones, -12.0, 12.0)?;
         within("index rate", self.index_rate, 0.0, 1.0)?;
         within("protect", self.protect, 0.0, 0.5)?;

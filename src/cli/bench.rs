@@ -1,6 +1,6 @@
 //! `syrinx bench`: how fast this machine converts, stage by stage.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::machine::{Machine, peak_memory_bytes};
 use super::report::rtf;
-use crate::checkpoint::pitch::{PitchCheckpoint, PitchNetwork};
-use crate::checkpoint::{hubert::EncoderCheckpoint, seeded, voice::VoiceCheckpoint};
+use crate::checkpoint::pitch::PitchNetwork;
+use crate::checkpoint::seeded;
+use crate::engine::{Engine, TrackerFile, assemble};
 use crate::error::{Error, Result};
 use crate::nn::Cpu;
 use crate::nn::hubert::Hubert;
@@ -20,8 +21,6 @@ use crate::params::{ConversionParams, NoiseChoice};
 use crate::path::Converter;
 use crate::path::offline::{Conversion, Request};
 use crate::path::pitch::Tracker;
-use crate::path::synth::Synth;
-use crate::path::units::UnitEncoder;
 use crate::path::window::WindowSizes;
 use crate::telemetry::Stage;
 use crate::units::{ANALYSIS_RATE_HZ, Recording};
@@ -155,44 +154,39 @@ pub fn measure(args: &BenchArgs) -> Result<BenchReport> {
 
 fn load(args: &BenchArgs) -> Result<(Converter<Cpu>, LoadSeconds)> {
     let device = Default::default();
-    let (started, voice) = start(args.voice.as_deref(), |path| VoiceCheckpoint::open(path), seeded::voice)?;
-    let version = voice.config.version;
-    let synthesizer = Synthesizer::load(&voice.tensors.weights(), &voice.config, &device)?;
-    drop(voice);
-    let voice_seconds = started.elapsed().as_secs_f64();
-
-    let (started, encoder) = start(args.encoder.as_deref(), |path| EncoderCheckpoint::open(path), seeded::encoder)?;
-    let hubert = Hubert::load(&encoder.tensors.weights(), &encoder.config, version.into(), &device)?;
-    drop(encoder);
-    let encoder_seconds = started.elapsed().as_secs_f64();
-
-    let network = |path: &Path| PitchCheckpoint::open_as(path, PitchNetwork::Rmvpe).map(|file| file.tensors);
-    let (started, tensors) = start(args.pitch_model.as_deref(), network, seeded::rmvpe)?;
-    let rmvpe = Rmvpe::load(&tensors.weights(), &device)?;
-    drop(tensors);
-    let pitch_seconds = started.elapsed().as_secs_f64();
-
-    let converter = Converter {
-        units: UnitEncoder::new(Arc::new(hubert)),
-        retrieval: None,
-        tracker: Tracker::Rmvpe(Arc::new(rmvpe)),
-        synth: Synth::new(Arc::new(synthesizer)),
+    let mut engine = Engine::<Cpu>::new(device);
+    let (voice, voice_seconds) = if let Some(path) = &args.voice {
+        timed(|| engine.voice(path))?
+    } else {
+        let made = seeded::voice();
+        timed(|| Synthesizer::load(&made.tensors.weights(), &made.config, &device).map(Arc::new))?
     };
-    Ok((converter, LoadSeconds { voice: voice_seconds, encoder: encoder_seconds, pitch: pitch_seconds }))
+    let version = voice.config().version;
+    let (encoder, encoder_seconds) = if let Some(path) = &args.encoder {
+        timed(|| engine.encoder(path, version.into()))?
+    } else {
+        let made = seeded::encoder(version);
+        timed(|| Hubert::load(&made.tensors.weights(), &made.config, version.into(), &device).map(Arc::new))?
+    };
+    if encoder.unit_dim() != voice.config().unit_dim {
+        let expected = format!("an encoder of units of {} values, as the voice reads", voice.config().unit_dim);
+        return Err(Error::argument("--encoder", expected, encoder.unit_dim()));
+    }
+    let (tracker, pitch_seconds) = if let Some(path) = &args.pitch_model {
+        timed(|| engine.tracker(&TrackerFile::Network(PitchNetwork::Rmvpe, path.clone())))?
+    } else {
+        let made = seeded::rmvpe();
+        timed(|| Rmvpe::load(&made.weights(), &device).map(|network| Tracker::Rmvpe(Arc::new(network))))?
+    };
+    let load_seconds = LoadSeconds { voice: voice_seconds, encoder: encoder_seconds, pitch: pitch_seconds };
+    Ok((assemble(voice, encoder, None, tracker), load_seconds))
 }
 
-/// A checkpoint, and when its loading began: before its file is read, or after its untrained values are made.
-fn start<T>(
-    path: Option<&Path>,
-    open: impl FnOnce(&Path) -> Result<T>,
-    untrained: impl FnOnce() -> T,
-) -> Result<(Instant, T)> {
-    if let Some(path) = path {
-        let started = Instant::now();
-        return Ok((started, open(path)?));
-    }
-    let made = untrained();
-    Ok((Instant::now(), made))
+/// What `load` gives, and the seconds that it took.
+fn timed<T>(load: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let started = Instant::now();
+    let loaded = load()?;
+    Ok((loaded, started.elapsed().as_secs_f64()))
 }
 
 /// A voiced sound whose pitch glides, with pauses: it exercises every stage.

@@ -6,9 +6,10 @@ use clap::{Args, ValueEnum};
 
 use crate::checkpoint::pitch::PitchNetwork;
 use crate::checkpoint::store::ModelsDirectory;
+use crate::checkpoint::{Kind, identify};
 use crate::engine::{ModelFiles, TrackerFile};
 use crate::error::{Error, Result};
-use crate::params::{ConversionParams, NoiseChoice, PitchMethod};
+use crate::params::{ConversionParams, NoiseChoice, PitchMethod, TRANSPOSE_SEMITONES};
 
 /// The voice, and how it speaks.
 #[derive(Args, Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct VoiceArgs {
     /// Retrieval index of the voice (FAISS `.index`)
     #[arg(long, value_name = "INDEX")]
     index: Option<PathBuf>,
-    /// Pitch shift in semitones, -36 to 36
+    /// Pitch shift in semitones, -48 to 48
     #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
     pitch: f32,
     /// Formant shift in semitones, -12 to 12: a larger or smaller speaker at the same pitch
@@ -46,7 +47,7 @@ pub struct TrackerArgs {
     /// Pitch tracker; without this, rmvpe where its model is found, else swift
     #[arg(long, value_name = "TRACKER")]
     f0: Option<PitchMethod>,
-    /// Frames of the median filter on the pitch of crepe and yin, 0 to 7; below 3 it is off
+    /// Hops of the median filter on the pitch of yin, 0 to 7; below 3 it is off. Others are smooth, or smoothed, already
     #[arg(long, value_name = "N", default_value_t = 3)]
     filter_radius: usize,
     /// Move hops of the pitch back that stand an octave away from their neighbours, as in a creaky voice
@@ -58,10 +59,10 @@ pub struct TrackerArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Models")]
 pub struct ModelArgs {
-    /// Content encoder: `hubert_base.pt` or a Hugging Face folder
+    /// Content encoder: `hubert_base.pt` or a Hugging Face folder, or the name of one in the models folder
     #[arg(long, value_name = "PATH")]
     encoder: Option<PathBuf>,
-    /// Weights of the pitch tracker
+    /// Weights of the pitch tracker, or their name in the models folder; without --f0, they tell which tracker
     #[arg(long, value_name = "PATH")]
     pitch_model: Option<PathBuf>,
     /// Where the networks run
@@ -84,15 +85,16 @@ fn parse_noise(text: &str) -> std::result::Result<NoiseChoice, String> {
 }
 
 impl VoiceArgs {
-    /// Checks what is narrower here than in the library.
+    /// Checks what the library knows by another name.
     ///
     /// # Errors
     /// [`Error::Argument`] naming the argument.
     pub fn check(&self) -> Result<()> {
-        if (-36.0..=36.0).contains(&self.pitch) {
+        if TRANSPOSE_SEMITONES.contains(&self.pitch) {
             return Ok(());
         }
-        Err(Error::argument("--pitch", "-36 to 36 semitones", self.pitch))
+        let expected = format!("{} to {} semitones", TRANSPOSE_SEMITONES.start(), TRANSPOSE_SEMITONES.end());
+        Err(Error::argument("--pitch", expected, self.pitch))
     }
 
     /// How to convert; what is not asked for here stands at its default.
@@ -125,13 +127,28 @@ pub struct ModelChoice {
 }
 
 impl ModelChoice {
-    /// Checks that the files named by path are there.
+    /// Checks that the files named by path or by name are there, and that weights are given to a tracker that has some.
     ///
     /// # Errors
-    /// [`Error::Io`] for one that is not.
+    /// [`Error::Io`] for one that is not, [`Error::Argument`] for weights that nothing would read.
     pub fn new(voice: &VoiceArgs, tracker: &TrackerArgs, models: &ModelArgs) -> Result<Self> {
-        for path in [&voice.index, &models.encoder, &models.pitch_model].into_iter().flatten() {
-            std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+        if let Some(index) = &voice.index {
+            std::fs::metadata(index).map_err(|source| Error::io(index, source))?;
+        }
+        for given in [&models.encoder, &models.pitch_model].into_iter().flatten() {
+            // What is no name here may still be a path, whose error says more.
+            if ModelsDirectory::of_user().ok().and_then(|folder| folder.named(&given.to_string_lossy())).is_none() {
+                std::fs::metadata(given).map_err(|source| Error::io(given, source))?;
+            }
+        }
+        let weightless = match tracker.f0 {
+            Some(PitchMethod::Swift) => Some("swift, whose weights are inside the program"),
+            Some(PitchMethod::Yin) => Some("yin, which has no weights"),
+            _ => None,
+        };
+        if let (Some(found), Some(_)) = (weightless, &models.pitch_model) {
+            let expected = "--f0 rmvpe, fcpe, crepe or crepe-tiny, or none";
+            return Err(Error::argument("--pitch-model", expected, format!("--f0 {found}")));
         }
         Ok(Self {
             voice: voice.voice.clone(),
@@ -141,6 +158,12 @@ impl ModelChoice {
             pitch_method: tracker.f0,
             pitch_model: models.pitch_model.clone(),
         })
+    }
+
+    /// Whether an index is sought by the voice's name, none being given.
+    #[must_use]
+    pub fn seeks_index(&self) -> bool {
+        self.index.is_none()
     }
 
     /// The same models around another voice.
@@ -169,7 +192,13 @@ impl ModelChoice {
             Some(PitchMethod::CrepeTiny) => network(PitchNetwork::Crepe, true)?,
             Some(PitchMethod::Swift) => TrackerFile::SwiftF0,
             Some(PitchMethod::Yin) => TrackerFile::Yin,
-            None if self.pitch_model.is_some() => network(PitchNetwork::Rmvpe, false)?,
+            None if named.is_some() => {
+                let path = folder.pitch(named.as_deref(), PitchNetwork::Rmvpe, false)?;
+                let Kind::Pitch(found) = identify(&path)? else {
+                    return Err(Error::format(path, "a pitch network (RMVPE, FCPE or CREPE)", "another model"));
+                };
+                TrackerFile::Network(found, path)
+            }
             None => network(PitchNetwork::Rmvpe, false).unwrap_or(TrackerFile::SwiftF0),
         };
         Ok(ModelFiles {

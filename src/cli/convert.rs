@@ -159,13 +159,10 @@ impl ConvertPlan {
         let jobs = jobs::plan(&args.inputs, &args.output, output.format, args.force)?;
         let quantise = if output.reference.is_some() { Quantise::TruncateToZero } else { Quantise::Round };
         let format = sample_format(output.bits);
-        for job in &jobs {
-            Encoding::new(job.container, format, quantise)?;
-        }
         if let Some(plot) = &output.plot {
             check_plot(plot, jobs.len())?;
         }
-        Ok(Self {
+        let plan = Self {
             jobs,
             format,
             quantise,
@@ -175,19 +172,48 @@ impl ConvertPlan {
             params,
             report: output.report.clone(),
             plot: output.plot.clone(),
-        })
+        };
+        plan.check_encodings(plan.output_rate_hz)?;
+        plan.check_others()?;
+        Ok(plan)
     }
 
-    /// Where the figure of `job` goes, if one is wanted.
+    fn encoding(&self, job: &Job) -> Result<Encoding> {
+        Encoding::new(job.container, self.format, self.quantise)
+    }
+
+    /// Checks that every container holds the samples, at this rate if it is known.
+    fn check_encodings(&self, rate_hz: Option<u32>) -> Result<()> {
+        for job in &self.jobs {
+            let encoding = self.encoding(job)?;
+            rate_hz.map_or(Ok(()), |rate_hz| encoding.check_rate(rate_hz))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that report and figures have names of their own.
+    fn check_others(&self) -> Result<()> {
+        let figures = self.jobs.iter().filter_map(|job| Some(("--plot", self.plot_of(job)?)));
+        let report = self.report.iter().map(|report| ("--report", report.clone()));
+        jobs::check_others(&self.jobs, &figures.chain(report).collect::<Vec<_>>())?;
+        match &self.report {
+            Some(report) if report.is_dir() => {
+                Err(Error::argument("--report", "a file, not a folder", report.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the figure of `job` goes, if one is wanted: in a folder, where the output is in its own.
     fn plot_of(&self, job: &Job) -> Option<PathBuf> {
         let plot = self.plot.as_ref()?;
         if self.jobs.len() == 1 && !plot.is_dir() {
             return Some(plot.clone());
         }
         // The whole file name, so that no two outputs share a figure.
-        let mut name = job.output.file_name().unwrap_or_default().to_owned();
-        name.push(".png");
-        Some(plot.join(name))
+        let mut place = job.place.clone().into_os_string();
+        place.push(".png");
+        Some(plot.join(place))
     }
 }
 
@@ -233,7 +259,12 @@ fn sample_format(bits: Bits) -> SampleFormat {
 pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     let curve = plan.f0_file.as_deref().map(pitch_curve::read).transpose()?;
     let started = Instant::now();
-    let mut converter = Engine::<Cpu>::new(Default::default()).converter(&plan.models.files()?)?;
+    let files = plan.models.files()?;
+    if let Some(index) = files.index.as_ref().filter(|_| plan.models.seeks_index()) {
+        progress.note(&format!("index {}, found by the voice's name; --index-rate 0 leaves it out", index.display()));
+    }
+    let mut converter = Engine::<Cpu>::new(Default::default()).converter(&files)?;
+    plan.check_encodings(Some(plan.output_rate_hz.unwrap_or(converter.sample_rate_hz())))?;
     run(plan, progress, started.elapsed().as_secs_f64(), |recording, share_done| {
         let request = Request {
             recording,
@@ -261,6 +292,8 @@ pub fn run(
 ) -> Result<()> {
     let mut report = Report::new(load_seconds);
     let mut first_error = None;
+    // Before hours of work, not after.
+    plan.report.as_deref().map_or(Ok(()), create_parent)?;
     for job in &plan.jobs {
         match convert_file(plan, job, progress, &mut convert) {
             Ok(file) => report.add(file),
@@ -274,10 +307,15 @@ pub fn run(
             }
         }
     }
-    if let Some(path) = &plan.report {
-        report.write(path)?;
+    let written = plan.report.as_ref().map_or(Ok(()), |path| report.write(path));
+    match (first_error, written) {
+        (None, written) => written,
+        (Some(first), Ok(())) => Err(first),
+        (Some(first), Err(error)) => {
+            super::print_error(&error);
+            Err(first)
+        }
     }
-    first_error.map_or(Ok(()), Err)
 }
 
 fn convert_file(
@@ -300,7 +338,7 @@ fn convert_file(
     let started = Instant::now();
     let output = &converted.audio;
     create_parent(&job.output)?;
-    write(&job.output, output, Encoding::new(job.container, plan.format, plan.quantise)?)?;
+    write(&job.output, output, plan.encoding(job)?)?;
     let write_seconds = started.elapsed().as_secs_f64();
 
     if let Some(path) = plan.plot_of(job) {
@@ -390,12 +428,15 @@ mod tests {
     fn values_out_of_range_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         for (arguments, name) in [
-            (["--pitch", "-37"], "--pitch"),
+            (["--pitch", "-49"], "--pitch"),
             (["--pitch", "nan"], "--pitch"),
             (["--protect", "0.6"], "protect"),
             (["--index-rate", "1.1"], "index rate"),
             (["--output-rate", "10"], "--output-rate"),
             (["--plot", "figure.jpg"], "--plot"),
+            (["--report", &fixture("tone_stereo_44k1.flac")], "--report"),
+            (["--report", folder.path().join("out.wav").to_str().unwrap()], "--report"),
+            (["--report", folder.path().to_str().unwrap()], "--report"),
         ] {
             let error = planned(folder.path(), &arguments).unwrap_err();
             assert_eq!(error.exit_code(), 64);
@@ -408,7 +449,6 @@ mod tests {
     fn a_run_writes_output_report_and_figure() {
         let folder = tempfile::tempdir().unwrap();
         let (report, figure) = (folder.path().join("r/report.json"), folder.path().join("figure.png"));
-        std::fs::create_dir(report.parent().unwrap()).unwrap();
         let arguments = ["--report", report.to_str().unwrap(), "--plot", figure.to_str().unwrap()];
         let plan = planned(folder.path(), &arguments).unwrap();
         run(&plan, &Progress::new(true), 1.5, unchanged).unwrap();
@@ -421,6 +461,44 @@ mod tests {
         assert_eq!(units["rtf"].as_f64().unwrap(), units["seconds"].as_f64().unwrap() / 0.5);
         assert!(report["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
         assert_eq!(&std::fs::read(figure).unwrap()[1..4], b"PNG");
+    }
+
+    #[test]
+    fn a_flac_that_cannot_hold_the_rate_is_refused_before_anything_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = planned(folder.path(), &["--format", "flac", "--output-rate", "192000"]).unwrap_err();
+        assert!(error.to_string().contains("at most 96000 Hz in a flac file"), "{error}");
+        planned(folder.path(), &["--output-rate", "192000"]).unwrap();
+    }
+
+    #[test]
+    fn figures_lie_where_the_outputs_do() {
+        let folder = tempfile::tempdir().unwrap();
+        for place in ["a.wav", "deep/a.wav"] {
+            let path = folder.path().join("in").join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(fixture("tone_mono_16k_s16.wav"), path).unwrap();
+        }
+        let (input, output, figures) =
+            (folder.path().join("in"), folder.path().join("out"), folder.path().join("figures"));
+        let paths = [&input, &output, &figures].map(|path| path.to_str().unwrap());
+        let line = ["convert", paths[0], "-o", paths[1], "--voice", "v.pth", "--plot", paths[2]];
+        let plan = ConvertPlan::new(&Line::try_parse_from(line).unwrap().convert).unwrap();
+        let found: Vec<_> = plan.jobs.iter().filter_map(|job| plan.plot_of(job)).collect();
+        assert_eq!(found, [figures.join("a.wav.png"), figures.join("deep/a.wav.png")]);
+    }
+
+    #[test]
+    fn a_report_that_fails_does_not_hide_why_a_file_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = folder.path().join("r/report.json");
+        let plan = planned(folder.path(), &["--report", report.to_str().unwrap()]).unwrap();
+        let error = run(&plan, &Progress::new(true), 0.0, |_, _| {
+            // A folder where the report would be.
+            std::fs::create_dir(&report).unwrap();
+            Err(Error::argument("speaker", "0 to 1", 7))
+        });
+        assert!(error.unwrap_err().to_string().starts_with("speaker"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 #[cfg(feature = "midi")]
-use super::live::midi::{self, MidiInfo};
+use super::live::midi::system::{self, MidiInfo};
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceInfo, DirectionInfo, HostInfo};
 
@@ -32,7 +32,7 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
     let listing = Listing {
         audio: hosts(),
         #[cfg(feature = "midi")]
-        midi: midi::ports(),
+        midi: system::ports(),
     };
     if args.json {
         let text =

@@ -7,7 +7,7 @@ use walkdir::WalkDir;
 
 use crate::error::{Error, Result};
 use crate::io::read::is_readable_name;
-use crate::io::write::Container;
+use crate::io::write::{Container, is_stream};
 
 /// One recording to convert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Job {
     pub output: PathBuf,
     /// In which container.
     pub container: Container,
+    /// The output's place below the folder of all outputs; its name, where there is one alone.
+    pub place: PathBuf,
 }
 
 /// Pairs every recording in `inputs` with its output.
@@ -40,8 +42,8 @@ pub fn plan(inputs: &[PathBuf], output: &Path, container: Option<Container>, for
         let container = container.unwrap_or(Container::Wav);
         for input in inputs {
             for (found, place) in recordings(input, output)? {
-                let output = output.join(place).with_extension(container.extension());
-                jobs.push(Job { input: found, output, container });
+                let place = place.with_extension(container.extension());
+                jobs.push(Job { input: found, output: output.join(&place), container, place });
             }
         }
     } else if let [input] = inputs {
@@ -49,7 +51,8 @@ pub fn plan(inputs: &[PathBuf], output: &Path, container: Option<Container>, for
             Error::argument("--output", "a name that ends in .wav or .flac, or --format", output.display())
         })?;
         for (found, _) in recordings(input, output)? {
-            jobs.push(Job { input: found, output: output.into(), container });
+            let place = output.file_name().map(PathBuf::from).unwrap_or_default();
+            jobs.push(Job { input: found, output: output.into(), container, place });
         }
     }
     check_outputs(&jobs, force)?;
@@ -88,6 +91,35 @@ fn recordings(input: &Path, output: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     Ok(found)
 }
 
+/// Checks that files written beside the outputs, each with the argument that asks for it, are neither recordings nor
+/// outputs nor each other.
+///
+/// # Errors
+/// [`Error::Argument`] for the first that is.
+pub fn check_others(jobs: &[Job], others: &[(&str, PathBuf)]) -> Result<()> {
+    let files = jobs.iter().flat_map(|job| [(&job.input, "an input"), (&job.output, "an output")]);
+    let mut taken: HashMap<PathBuf, &str> = files.map(|(path, role)| (place_of(path), role)).collect();
+    for (argument, path) in others.iter().filter(|(_, path)| !is_stream(path)) {
+        if let Some(role) = taken.insert(place_of(path), argument) {
+            let expected = "a file that is nothing else of this run";
+            return Err(Error::argument(argument, expected, format!("{}, {role}", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// One spelling of a path, whether there is a file or not: what exists of it without links.
+fn place_of(path: &Path) -> PathBuf {
+    if let Ok(place) = path.canonicalize() {
+        return place;
+    }
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    match path.file_name() {
+        Some(name) if folder != path => place_of(folder).join(name),
+        _ => path.to_owned(),
+    }
+}
+
 fn check_outputs(jobs: &[Job], force: bool) -> Result<()> {
     let sources: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.input.canonicalize().ok()).collect();
     let mut taken: HashMap<&Path, &Path> = HashMap::new();
@@ -99,7 +131,7 @@ fn check_outputs(jobs: &[Job], force: bool) -> Result<()> {
             let found = format!("{} for both {} and {}", output.display(), other.display(), input.display());
             return Err(Error::argument("--output", "one output per input", found));
         }
-        if output.exists() && !force {
+        if output.exists() && !is_stream(output) && !force {
             let expected = "a file that does not exist yet, or --force";
             return Err(Error::argument("--output", expected, output.display()));
         }
@@ -156,6 +188,20 @@ mod tests {
         assert!(plan(std::slice::from_ref(&input), &old, None, true).is_ok());
         let itself = plan(std::slice::from_ref(&input), &input, None, true).unwrap_err();
         assert!(itself.to_string().contains("another file than the inputs"), "{itself}");
+    }
+
+    #[test]
+    fn what_is_written_beside_the_outputs_is_no_input_and_no_output() {
+        let folder = folder_with(&["a.wav"]);
+        let path = |name: &str| folder.path().join(name);
+        let jobs = plan(&[path("a.wav")], &path("out/b.wav"), None, false).unwrap();
+        let check = |others: &[(&str, PathBuf)]| check_others(&jobs, others).map_err(|error| error.to_string());
+        let input = check(&[("--report", path("./a.wav"))]).unwrap_err();
+        assert!(input.starts_with("--report: ") && input.ends_with("an input"), "{input}");
+        assert!(check(&[("--report", path("out/b.wav"))]).unwrap_err().ends_with("an output"));
+        let figure = ("--plot", path("out/b.png"));
+        assert!(check(&[figure.clone(), ("--report", path("out/b.png"))]).unwrap_err().ends_with("--plot"));
+        check(&[figure, ("--report", path("out/b.json"))]).unwrap();
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl LatencyArgs {
                 outputs: vec!["out".into()],
                 capture: self.input.clone().into_iter().collect(),
                 play: self.output.clone().into_iter().collect(),
+                midi: None,
             })),
             #[cfg(feature = "cpal")]
             host => Ok(Box::new(self.sound_card(host))),

@@ -1,6 +1,7 @@
 //! The machine a program runs on, as far as figures of speed depend on it.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -9,7 +10,7 @@ use serde::Serialize;
 pub struct Machine {
     /// The processor's name as the system tells it, or `unknown`.
     pub cpu: String,
-    /// Widest vector instructions found at run time: `avx512`, `avx2+fma`, `neon` or `portable`.
+    /// Instructions that the kernels use, chosen at run time: `avx512`, `avx2+fma` or `portable`.
     pub simd: String,
     /// Threads that compute.
     pub threads: usize,
@@ -23,7 +24,7 @@ impl Machine {
     pub fn here() -> Self {
         Self {
             cpu: cpu_name(),
-            simd: simd_level().into(),
+            simd: crate::nn::ops::instructions().into(),
             threads: rayon::current_num_threads(),
             cores: physical_cores(),
         }
@@ -36,28 +37,25 @@ fn cpu_name() -> String {
     name.map_or("unknown".into(), |(_, name)| name.trim().into())
 }
 
-fn simd_level() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            return "avx512";
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return "avx2+fma";
-        }
-    }
-    if cfg!(target_arch = "aarch64") { "neon" } else { "portable" }
-}
-
 /// Cores without their hyper-threads, never more than the process may use.
 #[must_use]
 pub fn physical_cores() -> usize {
     let allowed = std::thread::available_parallelism().map_or(1, usize::from);
-    let siblings =
-        |cpu| std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
-    let cores: HashSet<String> = (0..).map_while(|cpu: usize| siblings(cpu).ok()).collect();
-    if cores.is_empty() { allowed } else { allowed.min(cores.len()) }
+    match cores_below(Path::new("/sys/devices/system/cpu")) {
+        0 => allowed,
+        cores => allowed.min(cores),
+    }
 }
+
+/// Cores whose topology the folder tells; a processor that is offline has none.
+fn cores_below(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let siblings = entries.filter_map(|cpu| std::fs::read_to_string(cpu.path().join(SIBLINGS)).ok());
+    siblings.collect::<HashSet<String>>().len()
+}
+
+/// The processors that share a core, below a processor's folder.
+const SIBLINGS: &str = "topology/thread_siblings_list";
 
 /// Most memory this process ever held, in bytes; `None` where the system does not tell.
 #[must_use]
@@ -76,6 +74,18 @@ pub fn peak_memory_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cores_are_counted_once_and_beyond_a_processor_that_is_offline() {
+        let folder = tempfile::tempdir().unwrap();
+        for (cpu, siblings) in [("cpu0", "0-1"), ("cpu1", "0-1"), ("cpu3", "3"), ("cpu10", "10")] {
+            std::fs::create_dir_all(folder.path().join(cpu).join("topology")).unwrap();
+            std::fs::write(folder.path().join(cpu).join(SIBLINGS), siblings).unwrap();
+        }
+        std::fs::create_dir_all(folder.path().join("cpu2")).unwrap();
+        assert_eq!(cores_below(folder.path()), 3);
+        assert_eq!(cores_below(&folder.path().join("cpufreq")), 0);
+    }
 
     #[test]
     fn the_machine_has_a_core_and_the_process_some_memory() {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::inspect::grouped;
-use crate::checkpoint::store::{ModelsDirectory, PUBLISHED, Published, Verdict};
+use crate::checkpoint::catalogue::{PUBLISHED, Published, Verdict};
+use crate::checkpoint::store::ModelsDirectory;
 use crate::checkpoint::{Kind, identify};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::nn::swift_f0;
 
 /// Arguments of `syrinx models`.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,10 +34,13 @@ struct ModelRow {
     bytes: Option<u64>,
     published_at: &'static str,
     published_bytes: Option<u64>,
-    published_size_measured: bool,
+    /// Whether it is part of the program.
+    embedded: bool,
     /// `genuine`, `different`, `unknown` (no hash is known), or what is wrong; absent unless asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<String>,
+    #[serde(skip)]
+    sound: bool,
 }
 
 /// One voice or index of the directory.
@@ -48,6 +53,8 @@ struct FileRow {
     index: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<String>,
+    #[serde(skip)]
+    sound: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,9 +69,12 @@ struct Listing {
 /// Prints the models directory.
 ///
 /// # Errors
-/// There is no directory to look in, or output is refused. Damaged files are reported, not errors.
+/// There is no directory to look in, or output is refused; with `--verify`, once all is printed, [`Error::Format`] for
+/// the first file that is not the published one or not of its kind.
 pub fn run(args: &ModelsArgs) -> Result<()> {
-    super::print(&describe(args)?)
+    let listing = listing(args)?;
+    super::print(&text_or_json(args, &listing))?;
+    listing.first_unsound().map_or(Ok(()), Err)
 }
 
 /// What [`run`] prints, without the last line end.
@@ -72,36 +82,71 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
 /// # Errors
 /// There is no directory to look in.
 pub fn describe(args: &ModelsArgs) -> Result<String> {
+    Ok(text_or_json(args, &listing(args)?))
+}
+
+fn listing(args: &ModelsArgs) -> Result<Listing> {
     let directory = args.models.clone().map_or_else(ModelsDirectory::of_user, |root| Ok(ModelsDirectory::new(root)))?;
-    let listing = list(&directory, args.verify);
-    Ok(if args.json { format!("{:#}", serde_json::json!(listing)) } else { text(&listing) })
+    Ok(list(&directory, args.verify))
+}
+
+fn text_or_json(args: &ModelsArgs, listing: &Listing) -> String {
+    if args.json { format!("{:#}", serde_json::json!(listing)) } else { text(listing) }
+}
+
+impl Listing {
+    /// What is wrong with the first file whose verification failed.
+    fn first_unsound(&self) -> Option<Error> {
+        let models = self.models.iter().filter(|row| !row.sound).map(|row| (row.path.as_ref(), &row.verified));
+        let files = self.voices.iter().chain(&self.indexes).filter(|row| !row.sound);
+        let (path, verified) = models.chain(files.map(|row| (Some(&row.path), &row.verified))).next()?;
+        let found = verified.as_deref().unwrap_or_default();
+        Some(Error::format(path?, "a file that passes --verify", found))
+    }
 }
 
 fn list(directory: &ModelsDirectory, verify: bool) -> Listing {
     let model = |model: &'static Published| {
         let path = directory.find(model);
+        let verified = path.as_deref().filter(|_| verify).map(|path| verdict(model, path));
         ModelRow {
             name: model.name,
             purpose: model.purpose,
             bytes: path.as_deref().map(length),
             published_at: model.source,
             published_bytes: model.bytes,
-            published_size_measured: model.measured,
-            verified: path.as_deref().filter(|_| verify).map(|path| verdict(directory, model, path)),
+            embedded: false,
+            sound: verified.as_ref().is_none_or(|(_, sound)| *sound),
+            verified: verified.map(|(verdict, _)| verdict),
             path,
         }
     };
-    let file = |path: PathBuf, kind: Kind| FileRow {
-        name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-        bytes: length(&path),
-        index: if kind == Kind::Voice { directory.index_of(&path) } else { None },
-        verified: verify.then(|| content(&path, kind)),
-        path,
+    let swift_f0 = ModelRow {
+        name: "swift",
+        purpose: "pitch, small and fast",
+        bytes: Some(swift_f0::WEIGHTS.len() as u64),
+        published_at: "converted from the wheel swift-f0 0.3.0 on PyPI; inside the program",
+        published_bytes: None,
+        embedded: true,
+        sound: true,
+        verified: None,
+        path: None,
+    };
+    let file = |path: PathBuf, kind: Kind| {
+        let verified = verify.then(|| content(&path, kind));
+        FileRow {
+            name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+            bytes: length(&path),
+            index: if kind == Kind::Voice { directory.index_of(&path) } else { None },
+            sound: verified.as_ref().is_none_or(|(_, sound)| *sound),
+            verified: verified.map(|(verdict, _)| verdict),
+            path,
+        }
     };
     Listing {
         directory: directory.root().to_owned(),
         exists: directory.root().is_dir(),
-        models: PUBLISHED.iter().map(model).collect(),
+        models: PUBLISHED.iter().map(model).chain([swift_f0]).collect(),
         voices: directory.voices().into_iter().map(|path| file(path, Kind::Voice)).collect(),
         indexes: directory.indexes().into_iter().map(|path| file(path, Kind::Index)).collect(),
     }
@@ -111,24 +156,29 @@ fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
 }
 
-fn verdict(directory: &ModelsDirectory, model: &Published, path: &Path) -> String {
-    if let Err(error) = identify(path) {
-        return error.to_string();
-    }
-    match directory.verify(model, path) {
-        Ok(Verdict::Genuine) => "genuine".into(),
-        Ok(Verdict::Different) => "different from the published file".into(),
-        Ok(Verdict::Unknown) => "unknown: no published hash to compare with".into(),
-        Err(error) => error.to_string(),
+/// How a model compares with the published one, and whether that is in order.
+fn verdict(model: &Published, path: &Path) -> (String, bool) {
+    match model.verify(path) {
+        Ok(Verdict::Genuine) => ("genuine".into(), true),
+        Ok(Verdict::Short { found, expected }) => {
+            let (found, expected) = (grouped(found), grouped(expected));
+            (format!("cut short: {found} of {expected} bytes; fetch it again"), false)
+        }
+        Ok(Verdict::Different) => ("different from the published file".into(), false),
+        Ok(Verdict::Unknown) => match identify(path) {
+            Ok(_) => ("unknown: no published hash to compare with".into(), true),
+            Err(error) => (error.to_string(), false),
+        },
+        Err(error) => (error.to_string(), false),
     }
 }
 
 /// Whether a file is of its kind.
-fn content(path: &Path, kind: Kind) -> String {
+fn content(path: &Path, kind: Kind) -> (String, bool) {
     match identify(path) {
-        Ok(found) if found == kind => "readable".into(),
-        Ok(found) => format!("not of this kind: {}", found.name()),
-        Err(error) => error.to_string(),
+        Ok(found) if found == kind => ("readable".into(), true),
+        Ok(found) => (format!("not of this kind: {}", found.name()), false),
+        Err(error) => (error.to_string(), false),
     }
 }
 
@@ -136,19 +186,17 @@ fn text(listing: &Listing) -> String {
     let note = if listing.exists { "" } else { " (does not exist yet)" };
     let mut lines = vec![format!("{}{note}", listing.directory.display()), "\nModels".into()];
     for model in &listing.models {
-        if let Some(path) = &model.path {
+        if model.embedded {
+            lines.push(format!("  {:<12}inside the program ({})", model.name, model.purpose));
+        } else if let Some(path) = &model.path {
             lines.push(format!("  {:<12}{}", model.name, path.display()));
         } else {
             lines.push(format!("  {:<12}missing ({})", model.name, model.purpose));
             lines.push(format!("{INDENT}published: {}", model.published_at));
-            lines.extend(model.published_bytes.map(|bytes| {
-                let caution = if model.published_size_measured { "" } else { " (size from memory, not verified)" };
-                format!("{INDENT}{} bytes{caution}", grouped(bytes))
-            }));
+            lines.extend(model.published_bytes.map(|bytes| format!("{INDENT}{} bytes", grouped(bytes))));
         }
         lines.extend(model.verified.as_ref().map(|verified| format!("{INDENT}{verified}")));
     }
-    lines.push(format!("  {:<12}inside the program (pitch, small and fast)", "swift"));
     add_files("Voices", "no .pth or .safetensors in voices/ or weights/", &listing.voices, &mut lines);
     add_files("Indexes", "no .index in indexes/, logs/, voices/ or weights/", &listing.indexes, &mut lines);
     lines.join("\n")

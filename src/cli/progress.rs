@@ -35,6 +35,13 @@ impl Progress {
         FileProgress { bar, started: Instant::now(), audio_seconds }
     }
 
+    /// Tells something about the whole run.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
     /// Tells that a file is done.
     pub fn done(&self, input: &Path, output: &Path, audio_seconds: f64, seconds: f64) {
         if !self.quiet {
@@ -80,8 +87,8 @@ impl Drop for FileProgress {
 /// RTF so far and time left, after `elapsed` seconds.
 fn state(elapsed: f64, done_seconds: f64, audio_seconds: f64) -> String {
     let speed = rtf(elapsed, done_seconds);
-    let left = (audio_seconds - done_seconds).max(0.0) * speed;
-    format!("RTF {speed:.2}  {:.0}:{:02.0} left", (left / 60.0).floor(), left % 60.0)
+    let left = ((audio_seconds - done_seconds).max(0.0) * speed).round() as u64;
+    format!("RTF {speed:.2}  {}:{:02} left", left / 60, left % 60)
 }
 
 fn milliseconds(seconds: f64) -> u64 {
@@ -101,6 +108,7 @@ mod tests {
     #[test]
     fn time_left_follows_the_speed_so_far() {
         assert_eq!(state(10.0, 20.0, 200.0), "RTF 0.50  1:30 left");
+        assert_eq!(state(10.0, 10.0, 129.7), "RTF 1.00  2:00 left");
         assert_eq!(state(1.0, 0.0, 10.0), "RTF 0.00  0:00 left");
     }
 }

@@ -21,6 +21,16 @@ pub fn rms(audio: &[f32], frame: usize, hop: usize) -> Vec<f32> {
     (0..frames).map(|index| (energy(index).max(0.0) / frame as f64).sqrt() as f32).collect()
 }
 
+/// Quietest voice that is still scaled up in a live stream: -60 dB, the reference's real-time floor.
+pub const LIVE_FLOOR: f32 = 1e-3;
+
+/// The factor that moves a level `present` towards `wanted`: `(wanted / present)^(1 - rate)`, with no less present than
+/// `floor`. Every mix of loudness is this; they differ in the levels they take.
+#[must_use]
+pub fn gain(wanted: f32, present: f32, floor: f32, rate: f32) -> f32 {
+    (wanted / present.max(floor)).powf((1.0 - rate).max(0.0))
+}
+
 /// Moves the loudness of `output` towards that of `input`: `out *= rms_in^(1 - rate) * rms_out^(rate - 1)`.
 ///
 /// `rate` 0 takes the input's envelope, 1 keeps the output's. Both envelopes have windows of one second every half
@@ -38,6 +48,6 @@ pub fn mix(input: &[f32], input_rate_hz: u32, output: &mut [f32], output_rate_hz
     let wanted = resize(&envelope(input, input_rate_hz), output.len());
     let present = resize(&envelope(output, output_rate_hz), output.len());
     for ((value, wanted), present) in output.iter_mut().zip(wanted).zip(present) {
-        *value *= wanted.powf(1.0 - rate) * present.max(FLOOR).powf(rate - 1.0);
+        *value *= gain(wanted, present, FLOOR, rate);
     }
 }

@@ -5,6 +5,7 @@ pub mod high_pass;
 pub mod interpolate;
 pub mod lag;
 pub mod mel;
+pub mod phase_vocoder;
 pub mod pitch_track;
 pub mod rate;
 pub mod salience;

@@ -11,6 +11,7 @@ use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
+use super::edit_list;
 use crate::error::{Error, Result};
 use crate::units::{Recording, SAMPLE_RATES_HZ};
 
@@ -42,8 +43,8 @@ pub fn is_readable_name(path: &Path) -> bool {
 /// Decodes the first audio track of `path`.
 ///
 /// The file's content decides the format, its name only helps. Encoder delay and padding are trimmed where symphonia
-/// reads them (mp3, ogg; not m4a, where up to 50 ms of silence stay in front). Damaged packets are skipped and counted; a file that breaks off gives what came before. Samples that
-/// are not finite become 0. Memory grows with what was decoded, never with what a header claims.
+/// reads them (mp3, ogg) and by the edit list of an m4a. Damaged packets are skipped and counted; a file that breaks off
+/// gives what came before. Samples that are not finite become 0. Memory grows with what was decoded, never with what a header claims.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be opened, [`Error::Format`] if it holds no audio that can be decoded,
@@ -195,7 +196,12 @@ impl<'a> DownMix<'a> {
         if self.not_finite > 0 {
             tracing::warn!("{path}: {} samples are not finite numbers and became 0", self.not_finite);
         }
-        let recording = Recording { samples: self.samples, sample_rate_hz: self.sample_rate_hz };
+        let mut samples = self.samples;
+        if let Some(heard) = edit_list::heard(self.path, samples.len(), self.sample_rate_hz) {
+            samples.truncate(heard.end);
+            samples.drain(..heard.start);
+        }
+        let recording = Recording { samples, sample_rate_hz: self.sample_rate_hz };
         Ok(AudioFile { recording, channels: self.channels, damaged_packets: self.damaged_packets })
     }
 }
@@ -253,7 +259,9 @@ mod tests {
 
     #[test]
     fn lossy_files_give_the_tone_without_the_encoder_delay() {
-        for (name, rate) in [("tone_stereo_44k1.mp3", 44_100), ("tone_stereo_48k.ogg", 48_000)] {
+        for (name, rate) in
+            [("tone_stereo_44k1.mp3", 44_100), ("tone_stereo_48k.ogg", 48_000), ("tone_stereo_48k_aac.m4a", 48_000)]
+        {
             let file = read(&fixture(name)).unwrap();
             assert_eq!((file.recording.sample_rate_hz, file.channels), (rate, 2), "{name}");
             let (amplitude, phase, rest) = tone(&file.recording);
@@ -268,12 +276,31 @@ mod tests {
     }
 
     #[test]
-    fn aac_in_m4a_gives_the_tone_with_the_encoder_delay_before_it() {
-        // ffmpeg's encoder writes one frame of delay and fills the last frame; symphonia does not apply edit lists.
-        let file = read(&fixture("tone_stereo_48k_aac.m4a")).unwrap();
-        let recording = Recording { samples: file.recording.samples[1024..1024 + 24_000].to_vec(), ..file.recording };
-        let (amplitude, phase, rest) = tone(&recording);
-        assert!((amplitude - 0.375).abs() < 0.02 && phase.abs() < 0.05 && rest < 0.03, "{amplitude} {phase} {rest}");
+    fn many_channels_and_high_rates_become_their_mean() {
+        let folder = tempfile::tempdir().unwrap();
+        for (channels, rate_hz) in [(6_u16, 48_000), (3, 44_100), (1, 192_000), (8, 192_000)] {
+            let path = folder.path().join("many.wav");
+            let spec = hound::WavSpec {
+                channels,
+                sample_rate: rate_hz,
+                bits_per_sample: 32,
+                sample_format: hound::SampleFormat::Float,
+            };
+            let mut writer = hound::WavWriter::create(&path, spec).unwrap();
+            for n in 0..rate_hz / 10 {
+                let tone = (std::f64::consts::TAU * 440.0 * f64::from(n) / f64::from(rate_hz)).sin() as f32;
+                // Only the last channel sounds.
+                (1..channels).for_each(|_| writer.write_sample(0.0_f32).unwrap());
+                writer.write_sample(0.9 * tone).unwrap();
+            }
+            writer.finalize().unwrap();
+            let file = read(&path).unwrap();
+            assert_eq!((file.channels, file.recording.sample_rate_hz), (channels.into(), rate_hz));
+            assert_eq!(file.recording.samples.len(), rate_hz as usize / 10);
+            let (amplitude, phase, rest) = tone(&file.recording);
+            assert!((amplitude - 0.9 / f64::from(channels)).abs() < 1e-6, "{channels}: amplitude {amplitude}");
+            assert!(phase.abs() < 1e-6 && rest < 1e-6, "{channels}: phase {phase}, rest {rest}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Writing recordings as wav or flac, so that a half-written file is never seen under its name.
 
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flacenc::component::BitRepr;
 use flacenc::error::Verify;
@@ -97,6 +97,19 @@ impl Encoding {
             (Container::Wav, _) => Err(Error::argument("bits", "16, 24, 32 or float", describe(format))),
         }
     }
+
+    /// Checks that the container holds samples at this rate.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for flac above 96 kHz.
+    pub fn check_rate(self, rate_hz: u32) -> Result<()> {
+        if self.container == Container::Flac && rate_hz > MAX_FLAC_RATE_HZ {
+            let expected =
+                format!("at most {MAX_FLAC_RATE_HZ} Hz in a flac file; wav holds more, or see --output-rate");
+            return Err(Error::argument("sample rate", expected, rate_hz));
+        }
+        Ok(())
+    }
 }
 
 fn describe(format: SampleFormat) -> String {
@@ -122,6 +135,8 @@ pub fn write(path: &Path, recording: &Recording, encoding: Encoding) -> Result<(
 
 /// Writes a file beside `path` with `fill` and, when it is whole and on disk, gives it the name `path`.
 ///
+/// A link stays, and the file it leads to is replaced; a device or pipe stays, and gets the bytes once all are there.
+///
 /// # Errors
 /// [`Error::Io`] if any step fails; `path` then is as it was before and nothing is left beside it.
 pub fn write_aside(
@@ -129,9 +144,10 @@ pub fn write_aside(
     fill: impl FnOnce(&mut BufWriter<tempfile::NamedTempFile>) -> std::io::Result<()>,
 ) -> Result<()> {
     let failed = |source| Error::io(path, source);
-    let mut writer = BufWriter::new(aside(path, ".tmp")?);
+    let target = Target::of(path);
+    let mut writer = BufWriter::new(target.aside(".tmp")?);
     fill(&mut writer).map_err(failed)?;
-    keep(writer.into_inner().map_err(|error| failed(error.into_error()))?, path)
+    target.receive(writer.into_inner().map_err(|error| failed(error.into_error()))?)
 }
 
 /// The same for a writer that opens the file itself, by a name that ends in `suffix`.
@@ -139,38 +155,88 @@ pub fn write_aside(
 /// # Errors
 /// What `fill` says, or [`Error::Io`].
 pub fn write_aside_by_name(path: &Path, suffix: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let unnamed = aside(path, suffix)?;
+    let target = Target::of(path);
+    let unnamed = target.aside(suffix)?;
     fill(unnamed.path())?;
-    keep(unnamed, path)
+    target.receive(unnamed)
 }
 
-/// A new file in the folder of `path`; it vanishes when dropped.
-fn aside(path: &Path, suffix: &str) -> Result<tempfile::NamedTempFile> {
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let builder = tempfile::Builder::new().prefix(".syrinx-").suffix(suffix).tempfile_in(folder);
-    builder.map_err(|source| Error::io(path, source))
+/// Whether `path` leads to something that holds no bytes of its own: a device, a pipe or a socket.
+#[must_use]
+pub fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Gives a finished file its name.
-fn keep(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    let failed = |source| Error::io(path, source);
-    file.as_file().sync_all().map_err(failed)?;
-    make_readable(&file).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+/// Where a finished file goes.
+enum Target {
+    /// It gets this name, which is no link.
+    Name(PathBuf),
+    /// Its bytes go into this device or pipe.
+    Stream(PathBuf),
 }
 
-/// Temporary files are private to their user; a finished one gets the usual permissions.
-fn make_readable(file: &tempfile::NamedTempFile) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+impl Target {
+    fn of(path: &Path) -> Self {
+        if is_stream(path) {
+            return Self::Stream(path.to_owned());
+        }
+        Self::Name(end_of_links(path))
     }
-    Ok(())
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Name(path) | Self::Stream(path) => path,
+        }
+    }
+
+    /// A new file beside the target, or for a stream among the temporary ones; it vanishes when dropped.
+    fn aside(&self, suffix: &str) -> Result<tempfile::NamedTempFile> {
+        let folder = match self {
+            Self::Name(path) => match path.parent() {
+                Some(parent) if parent != Path::new("") => parent.to_owned(),
+                _ => PathBuf::from("."),
+            },
+            Self::Stream(_) => std::env::temp_dir(),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".syrinx-").suffix(suffix);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // What the user's umask leaves of it, as for any new file.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        builder.tempfile_in(folder).map_err(|source| Error::io(self.path(), source))
+    }
+
+    /// Takes a finished file.
+    fn receive(&self, file: tempfile::NamedTempFile) -> Result<()> {
+        let failed = |source| Error::io(self.path(), source);
+        match self {
+            Self::Name(path) => {
+                file.as_file().sync_all().map_err(failed)?;
+                file.persist(path).map_err(|error| failed(error.error))?;
+            }
+            Self::Stream(path) => {
+                let mut from = std::fs::File::open(file.path()).map_err(failed)?;
+                let mut to = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
+                std::io::copy(&mut from, &mut to).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name that links at `path` lead to, whether there is a file or not.
+fn end_of_links(path: &Path) -> PathBuf {
+    /// As many as Linux follows.
+    const MOST_LINKS: usize = 40;
+    let mut end = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = std::fs::read_link(&end) else { break };
+        end = end.parent().map_or(target.clone(), |folder| folder.join(&target));
+    }
+    end
 }
 
 fn write_wav(
@@ -200,6 +266,9 @@ fn wav_error(error: hound::Error) -> std::io::Error {
         other => std::io::Error::other(other),
     }
 }
+
+/// Highest rate that a flac file holds here, in Hz.
+const MAX_FLAC_RATE_HZ: u32 = 96_000;
 
 fn encode_flac(path: &Path, recording: &Recording, encoding: Encoding) -> Result<Vec<u8>> {
     let failed = |error: String| Error::io(path, std::io::Error::other(error));
@@ -280,6 +349,66 @@ mod tests {
         assert!(result.unwrap_err().to_string().contains("disk full"));
         assert_eq!(std::fs::read(&path).unwrap(), b"before");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// What a writer of "new" leaves at `path`.
+    #[cfg(unix)]
+    fn written(path: &Path) {
+        write_aside(path, |file| file.write_all(b"new")).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("deep")).unwrap();
+        std::fs::write(path("deep/old"), b"old").unwrap();
+        for (link, target) in [("there", "deep/old"), ("again", "there"), ("nowhere", "deep/absent")] {
+            std::os::unix::fs::symlink(target, path(link)).unwrap();
+        }
+        for (link, end) in [("again", "deep/old"), ("nowhere", "deep/absent")] {
+            written(&path(link));
+            assert!(std::fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link} was replaced");
+            assert_eq!(std::fs::read(path(end)).unwrap(), b"new");
+        }
+        assert_eq!(std::fs::read_dir(path("deep")).unwrap().count(), 2, "something was left beside the output");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_and_pipes_get_the_bytes_and_stay() {
+        use std::os::unix::fs::FileTypeExt;
+        let null = Path::new("/dev/null");
+        assert!(is_stream(null) && !is_stream(Path::new("/dev")) && !is_stream(Path::new("Cargo.toml")));
+        written(null);
+        assert!(std::fs::metadata(null).unwrap().file_type().is_char_device());
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read(pipe).unwrap()
+        });
+        written(&pipe);
+        assert_eq!(reader.join().unwrap(), b"new");
+        assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    }
+
+    #[test]
+    fn flac_refuses_rates_it_cannot_hold() {
+        let flac = Encoding::new(Container::Flac, SampleFormat::Int(16), Quantise::Round).unwrap();
+        flac.check_rate(96_000).unwrap();
+        let error = flac.check_rate(192_000).unwrap_err().to_string();
+        assert!(error.contains("at most 96000 Hz in a flac file") && error.ends_with("found 192000"), "{error}");
+        let wav = Encoding::new(Container::Wav, SampleFormat::Int(16), Quantise::Round).unwrap();
+        wav.check_rate(192_000).unwrap();
+        // Every rate that passes is one the encoder takes.
+        let folder = tempfile::tempdir().unwrap();
+        for rate_hz in [8_000, 44_100, 96_000] {
+            let recording = Recording { samples: vec![0.25; 5000], sample_rate_hz: rate_hz };
+            write(&folder.path().join("a.flac"), &recording, flac).unwrap();
+        }
     }
 
     #[test]

@@ -69,7 +69,11 @@ pub(super) fn assemble<C: ChunkConverter>(
     // A chunk is complete only when the block with its last sample has come.
     let processing = samples(timed.budget, format) + format.block_frames;
     let lead_samples = chunk + processing;
-    let outputs = if settings.outputs.is_empty() { (0..format.outputs).collect() } else { settings.outputs.clone() };
+    let outputs = if settings.outputs.is_empty() {
+        (0..format.outputs).filter(|channel| !settings.monitors.contains(channel)).collect()
+    } else {
+        settings.outputs.clone()
+    };
     let live = LiveSettings {
         source,
         outputs,

@@ -264,11 +264,11 @@ where
     /// # Errors
     /// None that a state built by [`apply`](Self::apply) could cause.
     pub fn hand_over(&mut self, session: &mut Session<B>) -> Result<()> {
-        if self.handed_over || session.replace_voice(self.converter()).is_err() {
-            return Ok(());
+        if !self.handed_over {
+            self.state.params.validate()?;
+            self.handed_over = session.replace_voice(self.converter(), self.state.params).is_ok();
         }
-        self.handed_over = true;
-        session.set_params(self.state.params)
+        Ok(())
     }
 
     fn set(&mut self, setting: Setting, value: f32) -> Result<()> {

@@ -85,7 +85,7 @@ impl LiveMetrics {
     }
 
     fn counts(&self, page: &mut Page<'_>) -> fmt::Result {
-        let LiveTelemetry { device, link, worker, .. } = &self.telemetry;
+        let LiveTelemetry { device, graph, link, worker, .. } = &self.telemetry;
         page.counter("callbacks", "Callbacks of the device", device.callbacks)?;
         page.counter("xruns", "Late or missing data, as the device reports it", device.xruns)?;
         page.counter("device_losses", "Times that the device was lost", device.losses)?;
@@ -102,6 +102,14 @@ impl LiveMetrics {
             "Samples that were silent since the voice was not ready",
             link.starvation.samples,
         )?;
+        page.counter(
+            "lost_samples",
+            "Samples that the converter never got, since it was far behind",
+            link.lost_samples,
+        )?;
+        page.counter("node_panics", "Nodes of the graph that failed and were silent", graph.node_panics)?;
+        page.counter("callback_panics", "Device callbacks that failed and were silent", graph.callback_panics)?;
+        page.counter("lost_events", "Events that no one read", self.telemetry.lost_events)?;
         page.counter("recorded_frames", "Frames recorded", self.telemetry.recorded.0)?;
         page.counter("recorder_lost_frames", "Frames that the recorder lost", self.telemetry.recorded.1)
     }

@@ -37,7 +37,7 @@ pub struct SessionSettings {
     pub total_delay: Option<Duration>,
     /// Device channel that is converted.
     pub input: usize,
-    /// Device channels that play the voice; all if empty.
+    /// Device channels that play the voice; if empty, all that play no monitor.
     pub outputs: Vec<usize>,
     /// Device channels that play the monitor.
     pub monitors: Vec<usize>,
@@ -258,14 +258,19 @@ where
         Ok(())
     }
 
-    /// Goes on with another voice, faded in from the next chunk on.
+    /// Goes on with another voice, which speaks as `params` say, faded in from the next chunk on.
     ///
     /// # Errors
     /// The converter, where the last one handed over has not been taken yet.
-    pub fn replace_voice(&mut self, converter: Converter<B>) -> std::result::Result<(), Converter<B>> {
+    pub fn replace_voice(
+        &mut self,
+        converter: Converter<B>,
+        params: ConversionParams,
+    ) -> std::result::Result<(), Converter<B>> {
         let voice = converter.clone();
-        self.parts.worker.replace(converter)?;
+        self.parts.worker.replace(converter, params)?;
         self.voice = voice;
+        self.settings.params = params;
         Ok(())
     }
 
@@ -453,6 +458,14 @@ pub(super) fn measure<B: VoiceOps>(
         }
     }
     stream.reset();
+    if longest > lasts {
+        tracing::warn!(
+            "a chunk of {:.0} ms takes {:.0} ms to convert here, so the voice will have gaps: longer chunks, less context \
+             or smaller networks help",
+            lasts.as_secs_f64() * 1e3,
+            longest.as_secs_f64() * 1e3
+        );
+    }
     Ok((MARGIN * longest).clamp(LEAST.min(lasts), lasts.max(LEAST)))
 }
 

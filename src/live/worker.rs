@@ -122,12 +122,22 @@ impl WorkerTelemetry {
     }
 }
 
+/// How to convert, by one voice alone: what is meant for one is never used with another.
+#[derive(Clone, Copy, Debug)]
+struct Params {
+    /// The voice, by its number.
+    voice: u64,
+    params: ConversionParams,
+}
+
 /// Control's handle of a worker. Dropping it stops the thread after the chunk at hand.
 #[derive(Debug)]
 pub struct Worker<C: ChunkConverter> {
-    params: SnapshotTx<ConversionParams>,
+    params: SnapshotTx<Params>,
     telemetry: SnapshotRx<WorkerTelemetry>,
-    voices: Sender<C::Voice>,
+    voices: Sender<(C::Voice, Params)>,
+    /// Voices handed over so far.
+    voice: u64,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<C>>,
 }
@@ -139,7 +149,8 @@ impl<C: ChunkConverter> Worker<C> {
     /// Parameters out of range, or a system that grants no thread.
     pub fn start(converter: C, link: LinkEnd, settings: WorkerSettings, events: EventTx) -> Result<Self> {
         settings.params.validate()?;
-        let (params, params_rx) = snapshot(settings.params);
+        let current = Params { voice: 0, params: settings.params };
+        let (params, params_rx) = snapshot(current);
         let (telemetry_tx, telemetry) = snapshot(WorkerTelemetry::default());
         let (voices, voices_rx) = bounded(1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -150,6 +161,7 @@ impl<C: ChunkConverter> Worker<C> {
             converter,
             link,
             settings,
+            current,
             params: params_rx,
             voices: voices_rx,
             telemetry: telemetry_tx,
@@ -158,7 +170,7 @@ impl<C: ChunkConverter> Worker<C> {
         };
         let thread = std::thread::Builder::new().name("converter".into()).spawn(|| run.until_stopped());
         let thread = thread.map_err(|error| Error::io("the converter's thread", error))?;
-        Ok(Self { params, telemetry, voices, stop, thread: Some(thread) })
+        Ok(Self { params, telemetry, voices, voice: 0, stop, thread: Some(thread) })
     }
 
     /// Sets how to convert, from the next chunk on.
@@ -167,16 +179,20 @@ impl<C: ChunkConverter> Worker<C> {
     /// Parameters out of range.
     pub fn set_params(&mut self, params: ConversionParams) -> Result<()> {
         params.validate()?;
-        self.params.publish(params);
+        self.params.publish(Params { voice: self.voice, params });
         Ok(())
     }
 
-    /// Hands over another voice, heard from the next chunk on, faded in over the join's crossfade.
+    /// Hands over another voice and how it is to speak, heard from the next chunk on, faded in over the join's
+    /// crossfade.
     ///
     /// # Errors
     /// The voice, where the last one handed over has not been taken yet.
-    pub fn replace(&mut self, voice: C::Voice) -> std::result::Result<(), C::Voice> {
-        self.voices.try_send(voice).map_err(crossbeam::channel::TrySendError::into_inner)
+    pub fn replace(&mut self, voice: C::Voice, params: ConversionParams) -> std::result::Result<(), C::Voice> {
+        let params = Params { voice: self.voice + 1, params };
+        self.voices.try_send((voice, params)).map_err(|refused| refused.into_inner().0)?;
+        self.voice += 1;
+        Ok(())
     }
 
     /// What the worker has done so far.
@@ -215,8 +231,9 @@ struct Run<C: ChunkConverter> {
     settings: WorkerSettings,
     chunk: Vec<f32>,
     output: Vec<f32>,
-    params: SnapshotRx<ConversionParams>,
-    voices: Receiver<C::Voice>,
+    current: Params,
+    params: SnapshotRx<Params>,
+    voices: Receiver<(C::Voice, Params)>,
     log: Log,
     telemetry: SnapshotTx<WorkerTelemetry>,
     events: EventTx,
@@ -248,10 +265,15 @@ impl<C: ChunkConverter> Run<C> {
 
     fn next_chunk(&mut self) {
         let waiting = self.link.input.available();
-        let params = self.params.latest();
-        if let Ok(voice) = self.voices.try_recv() {
-            drop(self.converter.replace(voice, &params));
+        if let Ok((voice, params)) = self.voices.try_recv() {
+            self.current = params;
+            drop(self.converter.replace(voice, &params.params));
         }
+        let latest = self.params.latest();
+        if latest.voice == self.current.voice {
+            self.current = latest;
+        }
+        let params = self.current.params;
         self.link.input.pop(&mut self.chunk);
         for value in self.chunk.iter_mut().filter(|value| !value.is_finite()) {
             *value = 0.0;

@@ -24,6 +24,9 @@ const FIRST_STRIDE: usize = 4;
 const NORM_EPSILON: f32 = 1e-3;
 /// Standard deviations below this count as this, as in the reference.
 const LEAST_DEVIATION: f32 = 1e-10;
+/// Largest sizes of any network worth loading: they bound what is allocated for a window.
+const MOST_BINS: usize = 4096;
+const WIDEST: usize = 8192;
 /// Windows that go through the network at once: few, since the first layer widens each to a million values.
 const BATCH: usize = 16;
 /// Frames after which RVC begins a new path.
@@ -44,7 +47,7 @@ impl<B: VoiceOps> Layer<B> {
     fn load(weights: &Weights<'_>, number: usize, input: usize, device: &B::Device) -> Result<(Self, usize)> {
         let stride = if number == 1 { FIRST_STRIDE } else { 1 };
         let conv = weights.child(format!("conv{number}"));
-        let [out, _, taps, _] = conv.shape::<4>("weight")?;
+        let [out, _, taps, _] = conv.shape_within::<4>("weight", WIDEST)?;
         if taps < stride {
             return Err(conv.error("weight", format!("at least {stride} taps"), taps));
         }
@@ -92,6 +95,9 @@ impl<B: VoiceOps> Crepe<B> {
             channels = out;
         }
         let [bins, features] = weights.shape::<2>("classifier.weight")?;
+        if bins > MOST_BINS {
+            return Err(weights.error("classifier.weight", format!("1 to {MOST_BINS} bins"), bins));
+        }
         let steps = u32::try_from(layers.len()).ok().and_then(|n| (WINDOW_SAMPLES / FIRST_STRIDE).checked_shr(n));
         let steps = steps.unwrap_or(0);
         if features != steps * channels || steps == 0 {
@@ -112,9 +118,12 @@ impl<B: VoiceOps> Crepe<B> {
     /// # Errors
     /// The audio is empty.
     pub fn salience(&self, audio_16k: &[f32]) -> Result<Vec<f32>> {
-        require_audio(audio_16k)?;
-        let padded = pad(audio_16k, WINDOW_SAMPLES / 2, WINDOW_SAMPLES / 2, Edge::Zero);
-        let windows: Vec<&[f32]> = padded.windows(WINDOW_SAMPLES).step_by(HOP_SAMPLES).collect();
+        let padded = padded(audio_16k)?;
+        Ok(self.salience_of(&windows(&padded).collect::<Vec<_>>()))
+    }
+
+    /// The salience `[windows, bins]`.
+    fn salience_of(&self, windows: &[&[f32]]) -> Vec<f32> {
         let batch = |windows: &[&[f32]]| {
             let samples = windows.iter().flat_map(|window| normalised(window)).collect();
             let x = tensor::<B, 3>(samples, [windows.len(), 1, WINDOW_SAMPLES], &self.device);
@@ -123,7 +132,7 @@ impl<B: VoiceOps> Crepe<B> {
             let x = x.swap_dims(1, 2).reshape([1, windows, steps * channels]);
             values(self.output.fused(x, Fused::after(Activation::Sigmoid)))
         };
-        Ok(windows.chunks(BATCH).flat_map(batch).collect())
+        windows.chunks(BATCH).flat_map(batch).collect()
     }
 
     /// Tracks the pitch of 16 kHz audio as RVC does: the likeliest path through [`PATH_FRAMES`] at a time, its
@@ -137,13 +146,26 @@ impl<B: VoiceOps> Crepe<B> {
     /// The audio is empty.
     pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
         let mut path = PitchTrack::default();
-        for salience in self.salience(audio_16k)?.chunks(PATH_FRAMES * self.bins) {
-            let PitchTrack { f0_hz, voicing } = decode_path(salience, self.bins);
+        let padded = padded(audio_16k)?;
+        // A path at a time: the salience of an hour takes half a gigabyte.
+        for windows in windows(&padded).collect::<Vec<_>>().chunks(PATH_FRAMES) {
+            let PitchTrack { f0_hz, voicing } = decode_path(&self.salience_of(windows), self.bins);
             path.f0_hz.extend(f0_hz);
             path.voicing.extend(voicing);
         }
         Ok(smooth(&path, threshold))
     }
+}
+
+/// The audio with half a window of zeros on both sides.
+fn padded(audio_16k: &[f32]) -> Result<Vec<f32>> {
+    require_audio(audio_16k)?;
+    Ok(pad(audio_16k, WINDOW_SAMPLES / 2, WINDOW_SAMPLES / 2, Edge::Zero))
+}
+
+/// The window of each frame.
+fn windows(padded: &[f32]) -> impl Iterator<Item = &[f32]> {
+    padded.windows(WINDOW_SAMPLES).step_by(HOP_SAMPLES)
 }
 
 /// The window with mean 0 and standard deviation 1.

@@ -1,5 +1,7 @@
 //! FCPE (Luo et al. 2025): pitch from a mel spectrogram through a convolution-only conformer.
 
+use std::ops::Range;
+
 use burn::tensor::{Tensor, activation};
 
 use super::layers::{Conv1d, LayerNorm, Linear, load, tensor, values};
@@ -7,7 +9,7 @@ use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::dsp::PitchTrack;
 use crate::dsp::mel::{FilterBank, LogMel, MelScale};
-use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, require_audio};
+use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, TrackWindows, require_audio};
 use crate::dsp::salience::{NEIGHBOURS, cents_to_hz, peak, weighted_cents};
 use crate::dsp::stft::{Edge, Stft, pad};
 use crate::error::Result;
@@ -32,6 +34,12 @@ const SLOPE: f32 = 0.01;
 /// Added to variances, as torch does by default.
 const NORM_EPSILON: f32 = 1e-5;
 
+/// Largest sizes of any network worth loading: they bound what is allocated for a second of audio.
+const MOST_BANDS: usize = 1024;
+const MOST_BINS: usize = 4096;
+const WIDEST: usize = 8192;
+const MOST_BLOCKS: usize = 64;
+
 /// Normalisation of groups of channels over time.
 #[derive(Clone, Debug)]
 struct GroupNorm<B: VoiceOps> {
@@ -48,13 +56,53 @@ impl<B: VoiceOps> GroupNorm<B> {
         Ok(Self { gamma: column("weight")?, beta: column("bias")? })
     }
 
-    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// Normalises `x` by its own moments, or by those of what it is a part of.
+    fn forward(&self, x: Tensor<B, 3>, whole: Option<&Moments>) -> Tensor<B, 3> {
         let [batch, channels, time] = x.dims();
         let grouped = x.reshape([batch, GROUPS, channels / GROUPS * time]);
-        let centred = grouped.clone() - grouped.mean_dim(2);
-        let variance = centred.clone().powi_scalar(2).mean_dim(2);
+        let (centred, variance) = match whole {
+            None => {
+                let centred = grouped.clone() - grouped.mean_dim(2);
+                (centred.clone(), centred.powi_scalar(2).mean_dim(2))
+            }
+            Some(moments) => {
+                let device = grouped.device();
+                let column = |values: [f64; GROUPS]| {
+                    tensor::<B, 3>(values.map(|value| value as f32).to_vec(), [1, GROUPS, 1], &device)
+                };
+                (grouped - column(moments.mean()), column(moments.variance()))
+            }
+        };
         let normalised = (centred / (variance + NORM_EPSILON).sqrt()).reshape([batch, channels, time]);
         normalised * self.gamma.clone() + self.beta.clone()
+    }
+}
+
+/// Sums over each group of channels, of values and of their squares.
+#[derive(Clone, Debug, Default)]
+struct Moments {
+    count: f64,
+    sums: [f64; GROUPS],
+    squares: [f64; GROUPS],
+}
+
+impl Moments {
+    /// Takes in `values` `[channels, time]`.
+    fn add(&mut self, values: &[f32]) {
+        let group = values.len() / GROUPS;
+        self.count += group as f64;
+        for (index, values) in values.chunks_exact(group.max(1)).enumerate() {
+            self.sums[index] += values.iter().map(|&v| f64::from(v)).sum::<f64>();
+            self.squares[index] += values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        }
+    }
+
+    fn mean(&self) -> [f64; GROUPS] {
+        self.sums.map(|sum| sum / self.count)
+    }
+
+    fn variance(&self) -> [f64; GROUPS] {
+        std::array::from_fn(|i| (self.squares[i] / self.count - (self.sums[i] / self.count).powi(2)).max(0.0))
     }
 }
 
@@ -65,13 +113,15 @@ struct Block<B: VoiceOps> {
     widen: Conv1d<B>,
     depthwise: Conv1d<B>,
     narrow: Conv1d<B>,
+    /// Frames on each side that a frame depends on.
+    reach_hops: usize,
 }
 
 impl<B: VoiceOps> Block<B> {
     fn load(weights: &Weights<'_>, channels: usize, device: &B::Device) -> Result<Self> {
-        let [doubled, ..] = weights.shape::<3>("2.weight")?;
+        let [doubled, ..] = weights.shape_within::<3>("2.weight", WIDEST)?;
         let depthwise = weights.child("4.conv");
-        let [inner, _, taps] = depthwise.shape::<3>("weight")?;
+        let [inner, _, taps] = depthwise.shape_within::<3>("weight", WIDEST)?;
         if taps % 2 == 0 || doubled != 2 * inner {
             return Err(depthwise.error("weight", format!("[{doubled} / 2, 1, odd]"), format!("[{inner}, 1, {taps}]")));
         }
@@ -82,6 +132,7 @@ impl<B: VoiceOps> Block<B> {
             widen: pointwise("2", [doubled, channels, 1])?,
             depthwise: Conv1d::load(&depthwise, [inner, 1, taps], spec, device)?,
             narrow: pointwise("6", [channels, inner, 1])?,
+            reach_hops: taps / 2,
         })
     }
 
@@ -110,6 +161,8 @@ pub struct Fcpe<B: VoiceOps> {
     norm: LayerNorm<B>,
     output: Linear<B>,
     cents: Vec<f32>,
+    /// Frames on each side that a frame depends on, the first layer's moments aside.
+    reach_hops: usize,
     device: B::Device,
 }
 
@@ -120,9 +173,12 @@ impl<B: VoiceOps> Fcpe<B> {
     /// A tensor is missing, holds a value that is not finite, or does not fit the one before it; or the network has
     /// attention.
     pub fn load(weights: &Weights<'_>, device: &B::Device) -> Result<Self> {
-        let [hidden, bands, input_taps] = weights.shape::<3>("input_stack.0.weight")?;
-        let [_, _, mix_taps] = weights.shape::<3>("input_stack.3.weight")?;
-        let [bins] = weights.shape::<1>("cent_table")?;
+        let [hidden, bands, input_taps] = weights.shape_within::<3>("input_stack.0.weight", WIDEST)?;
+        let [_, _, mix_taps] = weights.shape_within::<3>("input_stack.3.weight", WIDEST)?;
+        let [bins] = weights.shape_within::<1>("cent_table", MOST_BINS)?;
+        if bands > MOST_BANDS {
+            return Err(weights.error("input_stack.0.weight", format!("1 to {MOST_BANDS} mel bands"), bands));
+        }
         for (name, taps) in [("input_stack.0.weight", input_taps), ("input_stack.3.weight", mix_taps)] {
             if taps % 2 == 0 {
                 return Err(weights.error(name, "an odd number of taps", taps));
@@ -137,8 +193,12 @@ impl<B: VoiceOps> Fcpe<B> {
             if layer.has("attn.to_q.weight") {
                 return Err(layer.error("attn.to_q.weight", "a network without attention", "attention"));
             }
+            if blocks.len() == MOST_BLOCKS {
+                return Err(layer.error("norm.weight", format!("at most {MOST_BLOCKS} layers"), "more"));
+            }
             blocks.push(Block::load(&layer.child("conformer.net"), hidden, device)?);
         }
+        let reach_hops = input_taps / 2 + mix_taps / 2 + blocks.iter().map(|block| block.reach_hops).sum::<usize>();
         Ok(Self {
             front_end: LogMel {
                 stft: Stft::new(FFT_SAMPLES, HOP_SAMPLES),
@@ -153,6 +213,7 @@ impl<B: VoiceOps> Fcpe<B> {
             norm: LayerNorm::load(&weights.child("norm"), ["weight", "bias"], hidden, NORM_EPSILON, device)?,
             output: Linear::load(&weights.child("output_proj"), [bins, hidden], device)?,
             cents: weights.load("cent_table", &[bins])?,
+            reach_hops,
             device: device.clone(),
         })
     }
@@ -179,10 +240,20 @@ impl<B: VoiceOps> Fcpe<B> {
     /// The salience `[frames, bins]` in 0..=1, row-major, of a log-mel spectrogram `[frames, bands]`.
     #[must_use]
     pub fn salience(&self, mel: &[f32]) -> Vec<f32> {
+        self.salience_of(mel, None)
+    }
+
+    /// The first layer of a log-mel spectrogram, `[1, channels, frames]`.
+    fn enter(&self, mel: &[f32]) -> Tensor<B, 3> {
         let bands = self.front_end.bank.bands();
         let frames = mel.len() / bands;
         let mel = tensor::<B, 3>(mel[..frames * bands].to_vec(), [1, frames, bands], &self.device);
-        let x = self.input_norm.forward(self.input.forward(mel.swap_dims(1, 2)));
+        self.input.forward(mel.swap_dims(1, 2))
+    }
+
+    /// The salience of a spectrogram, or of a part of one with these moments after the first layer.
+    fn salience_of(&self, mel: &[f32], whole: Option<&Moments>) -> Vec<f32> {
+        let x = self.input_norm.forward(self.enter(mel), whole);
         let x = self.mix.fused(x, Fused::before(Activation::LeakyRelu(SLOPE)));
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         let x = self.norm.forward(x.swap_dims(1, 2));
@@ -207,11 +278,44 @@ impl<B: VoiceOps> Fcpe<B> {
 
     /// Tracks the pitch of 16 kHz audio; frames whose salience is at most `threshold` are unvoiced.
     ///
-    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the largest salience of a frame.
+    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the largest salience of a frame. Audio of more than 160
+    /// seconds goes through in windows that hear all that the network reaches, normalised by the moments of the whole:
+    /// nothing but the order of sums differs.
     ///
     /// # Errors
     /// The audio is empty.
     pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
-        Ok(self.decode(&self.salience(&self.mel(audio_16k)?), threshold))
+        self.f0_in(TrackWindows::default(), audio_16k, threshold)
+    }
+
+    /// As [`f0`](Self::f0) in windows of other sizes; their context is at least what the network reaches.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn f0_in(&self, windows: TrackWindows, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
+        let mel = self.mel(audio_16k)?;
+        let bands = self.front_end.bank.bands();
+        let frames = mel.len() / bands;
+        if frames <= windows.longest_hops {
+            return Ok(self.decode(&self.salience(&mel), threshold));
+        }
+        let context_hops = windows.context_hops.max(self.reach_hops);
+        let windows = TrackWindows { context_hops, ..windows };
+        let part = |hops: &Range<usize>| &mel[hops.start * bands..hops.end * bands];
+        let mut moments = Moments::default();
+        for (counted, heard) in windows.spans(frames) {
+            let entered = self.enter(part(&heard));
+            moments.add(&values(entered.narrow(2, counted.start - heard.start, counted.len())));
+        }
+        let mut whole = PitchTrack::default();
+        for (counted, heard) in windows.spans(frames) {
+            let salience = self.salience_of(part(&heard), Some(&moments));
+            let bins = self.cents.len();
+            let inside = (counted.start - heard.start) * bins..(counted.end - heard.start) * bins;
+            let PitchTrack { f0_hz, voicing } = self.decode(&salience[inside], threshold);
+            whole.f0_hz.extend(f0_hz);
+            whole.voicing.extend(voicing);
+        }
+        Ok(whole)
     }
 }

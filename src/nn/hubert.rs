@@ -2,13 +2,14 @@
 //!
 //! Hsu et al., "HuBERT" (2021), base form, as published for RVC: seven convolutions, a projection, a positional
 //! convolution and post-norm transformer layers. 16 kHz audio goes in unnormalised; one vector per 20 ms comes out.
+//! Encoders for streams, whose frames are normalised one by one and attend to a span around them, are the same network.
 
 use burn::tensor::Tensor;
 
 use super::layers::{Conv1d, LayerNorm, Linear, tensor};
-use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+use super::ops::{Activation, AttentionSpec, Conv1dSpec, Fused, VoiceOps};
 use crate::checkpoint::Weights;
-use crate::checkpoint::hubert::EncoderConfig;
+use crate::checkpoint::hubert::{EncoderConfig, FeatureNorm};
 use crate::checkpoint::voice::Version;
 use crate::error::{Error, Result};
 
@@ -170,10 +171,17 @@ impl<B: VoiceOps> Hubert<B> {
 /// The convolutions that turn audio into frames.
 #[derive(Clone, Debug)]
 struct Features<B: VoiceOps> {
-    first: FirstConvolution,
-    rest: Vec<Conv1d<B>>,
+    first: First<B>,
+    rest: Vec<FeatureConvolution<B>>,
     /// Taps and stride of each.
     sizes: Vec<(usize, usize)>,
+}
+
+/// The first of them.
+#[derive(Clone, Debug)]
+enum First<B: VoiceOps> {
+    OverTime(FirstConvolution),
+    PerFrame(FeatureConvolution<B>),
 }
 
 impl<B: VoiceOps> Features<B> {
@@ -182,28 +190,41 @@ impl<B: VoiceOps> Features<B> {
 
     fn load(weights: &Weights<'_>, config: &EncoderConfig, device: &B::Device) -> Result<Self> {
         let sizes: Vec<_> = config.conv_kernel.iter().copied().zip(config.conv_stride.iter().copied()).collect();
-        let channels = config.conv_dim.windows(2).zip(sizes.iter().skip(1));
-        let rest = channels.enumerate().map(|(i, (channels, &(taps, stride)))| {
-            let spec = Conv1dSpec { stride, ..Conv1dSpec::default() };
-            Conv1d::load(&weights.child(i + 1).child("conv"), [channels[1], channels[0], taps], spec, device)
+        let channels: Vec<usize> = std::iter::once(1).chain(config.conv_dim.iter().copied()).collect();
+        let layers = channels.windows(2).zip(&sizes).enumerate();
+        let mut layers = layers.map(|(i, (channels, &(taps, stride)))| {
+            let shape = [channels[1], channels[0], taps];
+            FeatureConvolution::load(&weights.child(i), shape, stride, config, device)
         });
-        Ok(Self {
-            first: FirstConvolution::load(&weights.child(0), config)?,
-            rest: rest.collect::<Result<_>>()?,
-            sizes,
-        })
+        let first = match config.feature_norm {
+            FeatureNorm::OverTime => {
+                layers.next();
+                First::OverTime(FirstConvolution::load(&weights.child(0), config)?)
+            }
+            FeatureNorm::PerFrame => {
+                let first = layers.next().transpose()?;
+                First::PerFrame(first.ok_or_else(|| Error::format(weights.path(), "at least one convolution", "none"))?)
+            }
+        };
+        let rest = layers.collect::<Result<_>>()?;
+        Ok(Self { first, rest, sizes })
     }
 
     /// Audio of at least one frame to `[1, channels, frames]`.
     fn forward(&self, audio: &[f32], device: &B::Device) -> Tensor<B, 3> {
-        let first = self.first.normalised_for::<B>(audio, device);
+        let first: &dyn Fn(Tensor<B, 3>) -> Tensor<B, 3> = match &self.first {
+            First::OverTime(first) => {
+                let conv = first.normalised_for::<B>(audio, device);
+                &move |x| <B as VoiceOps>::conv1d(&conv, x, Fused::after(Activation::Gelu))
+            }
+            First::PerFrame(first) => &|x| first.forward(x),
+        };
         let (frames, reach, hop) = (self.frames(audio.len()), self.reach(), self.hop());
         let tiles = (0..frames).step_by(Self::TILE_FRAMES).map(|start| {
             let end = frames.min(start + Self::TILE_FRAMES);
             let samples = &audio[start * hop..(end - 1) * hop + reach];
             let x = tensor::<B, 3>(samples.to_vec(), [1, 1, samples.len()], device);
-            let x = <B as VoiceOps>::conv1d(&first, x, Fused::after(Activation::Gelu));
-            self.rest.iter().fold(x, |x, conv| conv.fused(x, Fused::after(Activation::Gelu)))
+            self.rest.iter().fold(first(x), |x, conv| conv.forward(x))
         });
         Tensor::cat(tiles.collect(), 2)
     }
@@ -220,6 +241,43 @@ impl<B: VoiceOps> Features<B> {
     /// Samples that one frame sees.
     fn reach(&self) -> usize {
         self.sizes.iter().rev().fold(1, |n, &(taps, stride)| (n - 1) * stride + taps)
+    }
+}
+
+/// A convolution, the norm of each frame's channels where the encoder has it, and a Gaussian error linear unit.
+#[derive(Clone, Debug)]
+struct FeatureConvolution<B: VoiceOps> {
+    conv: Conv1d<B>,
+    norm: Option<LayerNorm<B>>,
+}
+
+impl<B: VoiceOps> FeatureConvolution<B> {
+    /// Epsilon of the norm, which no config changes.
+    const EPSILON: f32 = 1e-5;
+
+    fn load(
+        weights: &Weights<'_>,
+        shape: [usize; 3],
+        stride: usize,
+        config: &EncoderConfig,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let norm = || {
+            let (weights, names) = (weights.child("layer_norm"), ["weight", "bias"]);
+            LayerNorm::load(&weights, names, shape[0], Self::EPSILON, device)
+        };
+        let spec = Conv1dSpec { stride, ..Conv1dSpec::default() };
+        Ok(Self {
+            conv: Conv1d::load(&weights.child("conv"), shape, spec, device)?,
+            norm: (config.feature_norm == FeatureNorm::PerFrame).then(norm).transpose()?,
+        })
+    }
+
+    /// `[1, channels, time]` to the same at the stride.
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let Some(norm) = &self.norm else { return self.conv.fused(x, Fused::after(Activation::Gelu)) };
+        let frames = norm.forward(self.conv.forward(x).swap_dims(1, 2));
+        <B as VoiceOps>::activate(frames, Activation::Gelu).swap_dims(1, 2)
     }
 }
 
@@ -304,6 +362,7 @@ struct Layer<B: VoiceOps> {
     value: Linear<B>,
     out: Linear<B>,
     heads: usize,
+    attention_span: Option<[usize; 2]>,
     attention_norm: LayerNorm<B>,
     widen: Linear<B>,
     narrow: Linear<B>,
@@ -325,6 +384,7 @@ impl<B: VoiceOps> Layer<B> {
             value: square("v_proj")?,
             out: square("out_proj")?,
             heads: config.heads,
+            attention_span: config.attention_span,
             attention_norm: norm("layer_norm")?,
             widen: Linear::load(&feed_forward.child("intermediate_dense"), [inner, hidden], device)?,
             narrow: Linear::load(&feed_forward.child("output_dense"), [hidden, inner], device)?,
@@ -340,11 +400,46 @@ impl<B: VoiceOps> Layer<B> {
         self.final_norm.forward(self.narrow.fused(inner, Fused::default().plus(x)))
     }
 
-    /// Every frame looks at every frame, in `heads` parts.
+    /// Every frame looks at every frame in sight, in `heads` parts.
     fn attend(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let size = x.dims()[2] / self.heads;
+        let scale = 1.0 / (size as f32).sqrt();
         let (query, key) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
         let value = self.value.forward(x);
-        <B as VoiceOps>::attention(query, key, value, self.heads, 1.0 / (size as f32).sqrt())
+        let spec = AttentionSpec { heads: self.heads, scale, span: self.attention_span };
+        <B as VoiceOps>::attention(query, key, value, spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::hubert::EncoderCheckpoint;
+    use crate::nn::Cpu;
+    use crate::nn::recorded::Recorded;
+
+    #[test]
+    fn the_parts_before_the_transformer_give_what_the_reference_recorded() {
+        /// Sums in another order.
+        const TOLERANCE: f32 = 1e-5;
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hubert_small_v1.weights.safetensors");
+        let file = EncoderCheckpoint::open(path).expect("an encoder");
+        let projection = Projection::Layer12;
+        let encoder = Hubert::<Cpu>::load(&file.tensors.weights(), &file.config, projection, &Default::default())
+            .expect("weights");
+        let recorded = Recorded::open("hubert_small_v1");
+        let audio = crate::nn::values(recorded.tensor::<2>("in.wav"));
+        let device = Default::default();
+        let First::OverTime(first) = &encoder.features.first else { panic!("another encoder than HuBERT base") };
+        let first = first.normalised_for::<Cpu>(&audio, &device);
+        let x = tensor::<Cpu, 3>(audio.clone(), [1, 1, audio.len()], &device);
+        let x = <Cpu as VoiceOps>::conv1d(&first, x, Fused::after(Activation::Gelu));
+        recorded.check("mid.conv0", x, TOLERANCE);
+        let features = encoder.features(&audio).expect("features");
+        recorded.check("mid.conv_out", features.clone(), TOLERANCE);
+        let projected = encoder.feature_projection.forward(encoder.feature_norm.forward(features.swap_dims(1, 2)));
+        recorded.check("mid.feature_projection", projected.clone(), TOLERANCE);
+        let position = encoder.position.fused(projected.swap_dims(1, 2), Fused::after(Activation::Gelu));
+        recorded.check("mid.pos_conv", position.swap_dims(1, 2), TOLERANCE);
     }
 }

@@ -7,6 +7,8 @@ pub mod fcpe;
 pub mod hubert;
 mod layers;
 pub mod ops;
+#[cfg(test)]
+mod recorded;
 pub mod rmvpe;
 pub mod swift_f0;
 pub mod synthesizer;

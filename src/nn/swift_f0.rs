@@ -19,7 +19,7 @@ pub const NATIVE_HOP_SAMPLES: usize = 256;
 pub const DEFAULT_THRESHOLD: f32 = 0.5;
 
 /// The published weights.
-const WEIGHTS: &[u8] = include_bytes!("../../models/swift_f0/swift_f0.safetensors");
+pub(crate) const WEIGHTS: &[u8] = include_bytes!("../../models/swift_f0/swift_f0.safetensors");
 /// Samples of the spectra, in the order of the network's input planes.
 const FFT_SAMPLES: [usize; 3] = [1024, 2048, 512];
 /// Bands into which each spectrum is gathered.

@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::nn::ops::VoiceOps;
 use crate::nn::synthesizer::Noise;
-use crate::nn::values;
 use crate::params::ConversionParams;
 use crate::units::{HOPS_PER_SECOND, Pitch, Units};
 
@@ -92,13 +91,12 @@ impl<B: VoiceOps> Continuation<B> {
         let in_flow = content.count() - first;
 
         let channels = voice.config().inter_channels;
-        let (mut source, mut phase, mut noise, settled_latents) = match left {
-            Some(left) => (left.source, left.phase, left.noise, Some(left.latents)),
-            None => {
-                let source = voice.config().has_f0.then(Vec::new);
-                let phase = source.as_ref().map(|_| self.phase_before(&pitch.f0_hz[start - past..start]));
-                (source, phase.unwrap_or_default(), Drawn::default(), None)
-            }
+        let (mut source, mut phase, mut noise, settled_latents) = if let Some(left) = left {
+            (left.source, left.phase, left.noise, Some(left.latents))
+        } else {
+            let source = voice.config().has_f0.then(Vec::new);
+            let phase = source.as_ref().map(|_| self.phase_before(&pitch.f0_hz[start - past..start]));
+            (source, phase.unwrap_or_default(), Drawn::default(), None)
         };
         noise.extend(&mut synth.noise, in_flow * channels, fresh * hop);
 
@@ -116,7 +114,7 @@ impl<B: VoiceOps> Continuation<B> {
 
         let end = latents.dims()[2] - self.look_ahead_hops;
         let wanted = end - self.chunk_hops..end + extra_hops.min(self.look_ahead_hops);
-        let audio = values(voice.generate(latents.clone(), source.as_deref(), &speaker, wanted)?);
+        let audio = voice.audio(latents.clone(), source.as_deref(), &speaker, wanted)?;
 
         let kept = reach.min(end);
         noise.keep((Synth::<B>::FLOW_CONTEXT_HOPS + self.look_ahead_hops) * channels, self.look_ahead_hops * hop);

@@ -5,6 +5,7 @@
 
 use std::f32::consts::FRAC_PI_2;
 
+use crate::dsp::phase_vocoder::PhaseVocoder;
 use crate::geometry::Geometry;
 
 /// Synchronised overlap-add.
@@ -13,6 +14,8 @@ pub struct Sola {
     chunk: usize,
     search: usize,
     fade_in: Vec<f32>,
+    /// What fades instead of the linear mix.
+    vocoder: Option<PhaseVocoder>,
     /// The end of the last rendering, to be faded out.
     tail: Vec<f32>,
 }
@@ -23,7 +26,14 @@ impl Sola {
     pub fn new(geometry: &Geometry) -> Self {
         let fade_in = fade_in(geometry.crossfade_samples());
         let tail = vec![0.0; fade_in.len()];
-        Self { chunk: geometry.chunk_samples(), search: geometry.search_samples(), fade_in, tail }
+        Self { chunk: geometry.chunk_samples(), search: geometry.search_samples(), fade_in, vocoder: None, tail }
+    }
+
+    /// The same, faded by a phase vocoder: classic RVC's option.
+    #[must_use]
+    pub fn with_vocoder(geometry: &Geometry) -> Self {
+        let sola = Self::new(geometry);
+        Self { vocoder: Some(PhaseVocoder::new(sola.fade_in.clone())), ..sola }
     }
 
     /// Forgets the last chunk.
@@ -45,17 +55,22 @@ impl Sola {
         let aligned = &rendered[shift..];
         output.copy_from_slice(&aligned[..self.chunk]);
         let faded = crossfade.min(self.chunk);
-        for (n, value) in output[..faded].iter_mut().enumerate() {
-            *value = *value * self.fade_in[n] + self.tail[n] * (1.0 - self.fade_in[n]);
-        }
+        let mixed = self.mix(&aligned[..crossfade]);
+        output[..faded].copy_from_slice(&mixed[..faded]);
         let mut next: Vec<f32> = aligned[self.chunk..self.chunk + crossfade].to_vec();
         // A chunk shorter than the fade hands the rest of the fade on.
-        for n in faded..crossfade {
-            let mixed = aligned[n] * self.fade_in[n] + self.tail[n] * (1.0 - self.fade_in[n]);
-            next[n - faded] = mixed;
-        }
+        next[..crossfade - faded].copy_from_slice(&mixed[faded..]);
         self.tail = next;
         shift
+    }
+
+    /// The tail faded into `new`.
+    fn mix(&self, new: &[f32]) -> Vec<f32> {
+        if let Some(vocoder) = &self.vocoder {
+            return vocoder.blend(&self.tail, new);
+        }
+        let pairs = new.iter().zip(&self.tail).zip(&self.fade_in);
+        pairs.map(|((new, old), gain)| new * gain + old * (1.0 - gain)).collect()
     }
 
     /// Adds what is left of the last chunk to `output`, one chunk, fading; the next chunk is faded in from silence.

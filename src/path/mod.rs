@@ -78,8 +78,27 @@ impl<B: VoiceOps> Converter<B> {
         params: &ConversionParams,
         times: &mut StageTimes,
     ) -> Result<Vec<f32>> {
+        self.render_telling(window, params, times, &mut |_| {})
+    }
+
+    /// As [`render`](Self::render); `progress` hears the share done, 0..=1, after the content and after each stretch that
+    /// is generated.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn render_telling(
+        &mut self,
+        window: &Window<'_>,
+        params: &ConversionParams,
+        times: &mut StageTimes,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Vec<f32>> {
+        /// About what the content takes of a window's time, with networks of full size on a CPU.
+        const CONTENT_SHARE: f64 = 0.3;
         let (content, pitch) = self.content(window, params, times)?;
-        times.measure(Stage::Synth, || self.synth.render(&content, &pitch, window.rendering, params))
+        progress(CONTENT_SHARE);
+        let told = &mut |share: f64| progress(CONTENT_SHARE + (1.0 - CONTENT_SHARE) * share);
+        times.measure(Stage::Synth, || self.synth.render_telling(&content, &pitch, window.rendering, params, told))
     }
 
     /// What the synthesizer reads of one window: content and pitch, one of each per hop.

@@ -71,11 +71,17 @@ pub struct Conversion {
     pub times: StageTimes,
 }
 
+/// About what source and pitch take of a conversion's time, with networks of full size on a CPU; and the windows, before
+/// the little that the sink takes.
+const PITCH_SHARE: f64 = 0.14;
+const RENDER_SHARE: f64 = 0.85;
+
 /// Audio after a window's last hop with which the encoder's units cover that hop.
 const UNIT_REACH: usize = 400;
 
 impl<B: VoiceOps> Converter<B> {
-    /// Converts a whole recording. `progress` hears the share done, 0..=1.
+    /// Converts a whole recording. `progress` hears the share done, 0..=1: after the pitch, and within each window after
+    /// its content and after each stretch that is generated.
     ///
     /// The result lasts exactly as long as the input (with [`Lengths::Reference`] up to 20 ms less per window).
     ///
@@ -94,6 +100,7 @@ impl<B: VoiceOps> Converter<B> {
             Some(curve) => Ok(super::shape(place(curve, tracked.len(), sizes), params)),
             None => self.track(tracked, params),
         })?;
+        progress(PITCH_SHARE);
         let mut voice = Vec::new();
         let samples = audio.len().max(1) as f64;
         for piece in pieces(&audio, sizes) {
@@ -101,10 +108,14 @@ impl<B: VoiceOps> Converter<B> {
                 Lengths::Exact => exact_window(&padded, &pitch, &piece, sizes),
                 Lengths::Reference => reference_window(tracked, &pitch, &piece, audio.len(), sizes),
             };
-            voice.extend(self.render(&window, params, &mut times)?);
-            progress(piece.end as f64 / samples);
+            let told = &mut |share: f64| {
+                let done = (piece.start as f64 + share * piece.len() as f64) / samples;
+                progress(PITCH_SHARE + (RENDER_SHARE * done));
+            };
+            voice.extend(self.render_telling(&window, params, &mut times, told)?);
         }
         let voice = times.measure(Stage::Sink, || self.finish(voice, &audio, request))?;
+        progress(1.0);
 
         let inside = |track: &[f32], ratio: f32| {
             track

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::dsp::pitch_track::require_audio;
+use crate::dsp::PitchTrack;
+use crate::dsp::pitch_track::{TrackWindows, require_audio};
 use crate::dsp::stft::{Edge, pad};
 use crate::dsp::yin::Yin;
 use crate::error::Result;
@@ -40,11 +41,19 @@ impl<B: VoiceOps> Tracker<B> {
     /// # Errors
     /// The audio is empty.
     pub fn track(&self, audio: &[f32]) -> Result<Vec<f32>> {
+        self.track_in(TrackWindows::default(), audio)
+    }
+
+    /// As [`track`](Self::track); long audio in windows of other sizes. CREPE and YIN go through it once anyway.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn track_in(&self, windows: TrackWindows, audio: &[f32]) -> Result<Vec<f32>> {
         let track = match self {
-            Self::Rmvpe(network) => network.f0(audio, rmvpe::DEFAULT_THRESHOLD),
-            Self::Fcpe(network) => network.f0(audio, fcpe::DEFAULT_THRESHOLD),
+            Self::Rmvpe(network) => network.f0_in(windows, audio, rmvpe::DEFAULT_THRESHOLD),
+            Self::Fcpe(network) => network.f0_in(windows, audio, fcpe::DEFAULT_THRESHOLD),
             Self::Crepe(network) => network.f0(audio, crepe::DEFAULT_THRESHOLD),
-            Self::SwiftF0(network) => return between_mirrors(network, audio),
+            Self::SwiftF0(network) => windows.track(audio, |audio| between_mirrors(network, audio)),
             Self::Yin(yin) => yin.f0(audio),
         };
         track.map(|track| track.f0_hz)
@@ -76,13 +85,14 @@ impl<B: VoiceOps> Tracker<B> {
 }
 
 /// Tracks audio that goes on, mirrored, beyond its ends: `SwiftF0` calls the last four hops before silence unvoiced.
-fn between_mirrors<B: VoiceOps>(network: &SwiftF0<B>, audio: &[f32]) -> Result<Vec<f32>> {
+fn between_mirrors<B: VoiceOps>(network: &SwiftF0<B>, audio: &[f32]) -> Result<PitchTrack> {
     /// Whole frames of the network, too, so that its frames stay where they were.
     const MIRRORED_HOPS: usize = 8;
     const MIRRORED: usize = MIRRORED_HOPS * HOP_SAMPLES;
     require_audio(audio)?;
     let track = network.f0(&pad(audio, MIRRORED, MIRRORED, Edge::Reflect), swift_f0::DEFAULT_THRESHOLD)?;
-    Ok(track.f0_hz[MIRRORED_HOPS..track.f0_hz.len() - MIRRORED_HOPS].to_vec())
+    let inside = |values: &[f32]| values[MIRRORED_HOPS..values.len() - MIRRORED_HOPS].to_vec();
+    Ok(PitchTrack { f0_hz: inside(&track.f0_hz), voicing: inside(&track.voicing) })
 }
 
 /// Shifts a tracked f0 (Hz per hop, 0 unvoiced) by the frequency ratio `transpose` and quantises it.

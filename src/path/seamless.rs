@@ -6,18 +6,17 @@
 use super::continuation::Continuation;
 use super::join::fade_in;
 use super::synth::Synth;
+use crate::dsp::envelope::{LIVE_FLOOR, gain};
 use crate::dsp::sinc_hann::SincHann;
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
+use crate::telemetry::{Stage, StageTimes};
 use crate::units::{Pitch, Units};
 
 /// Hops on each side of a point in time over which loudness is measured, as in the reference.
 const LOUDNESS_HOPS: usize = 2;
-
-/// Quietest voice level that is still scaled up: -60 dB.
-const FLOOR: f32 = 1e-3;
 
 /// The state of the join.
 #[derive(Clone, Debug)]
@@ -88,13 +87,29 @@ impl<B: VoiceOps> Seamless<B> {
         window: &[f32],
         resampler: Option<&SincHann>,
         params: &ConversionParams,
+        times: &mut StageTimes,
         output: &mut [f32],
     ) -> Result<()> {
         assert_eq!(output.len(), self.chunk_hops * self.hop, "output length");
         let begins = self.continuation.is_new();
-        let mut voice = self.continuation.render(synth, content, pitch, LOUDNESS_HOPS, params)?;
+        let render = || self.continuation.render(synth, content, pitch, LOUDNESS_HOPS, params);
+        let voice = times.measure(Stage::Synth, render)?;
+        times.measure(Stage::Sink, || self.join(voice, begins, window, resampler, params.rms_mix_rate, output));
+        Ok(())
+    }
+
+    /// Writes `voice`, which goes on where the last chunk ended or `begins`, to `output`.
+    fn join(
+        &mut self,
+        mut voice: Vec<f32>,
+        begins: bool,
+        window: &[f32],
+        resampler: Option<&SincHann>,
+        rms_mix_rate: f32,
+        output: &mut [f32],
+    ) {
         let voice_hop = voice.len() / (self.chunk_hops + LOUDNESS_HOPS);
-        self.take_loudness(&mut voice, voice_hop, window, params.rms_mix_rate);
+        self.take_loudness(&mut voice, voice_hop, window, rms_mix_rate);
 
         // The hop after the chunk feeds the filter and is what fades if nothing follows.
         let lead = self.last_hop.len() / voice_hop * self.hop;
@@ -111,7 +126,6 @@ impl<B: VoiceOps> Seamless<B> {
             }
         }
         self.tail.copy_from_slice(&audio[lead + output.len()..][..self.hop]);
-        Ok(())
     }
 
     /// Adds what is left of the last chunk to `output`, fading, and begins anew with the next.
@@ -140,9 +154,7 @@ impl<B: VoiceOps> Seamless<B> {
             let around = &mean_squares[at.saturating_sub(LOUDNESS_HOPS)..(at + LOUDNESS_HOPS).min(mean_squares.len())];
             (around.iter().sum::<f32>() / around.len() as f32).sqrt()
         };
-        let gain_at = |hop: usize| {
-            (level(&wanted, past + hop) / level(&present, past + hop).max(FLOOR)).powf((1.0 - rate).max(0.0))
-        };
+        let gain_at = |hop: usize| gain(level(&wanted, past + hop), level(&present, past + hop), LIVE_FLOOR, rate);
         let mut gain = if begins { gain_at(0) } else { self.gain };
         for (index, hop) in voice.chunks_exact_mut(voice_hop).enumerate() {
             // Beyond the chunk, the gain of its end is held.

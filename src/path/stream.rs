@@ -11,7 +11,7 @@ use super::retrieval::SmallCell;
 use super::seamless::Seamless;
 use super::synth::{Rendering, SourcePhase};
 use super::{Converter, Window};
-use crate::dsp::envelope::rms;
+use crate::dsp::envelope::{LIVE_FLOOR, gain, rms};
 use crate::dsp::interpolate::resize_ends_fixed;
 use crate::dsp::sinc_hann::SincHann;
 use crate::error::{Error, Result};
@@ -21,11 +21,13 @@ use crate::params::ConversionParams;
 use crate::telemetry::{Stage, StageTimes};
 use crate::units::HOPS_PER_UNIT;
 
-/// How the chunks of a stream become one signal. Both delay it by the overlap and one hop.
+/// How the chunks of a stream become one signal. All delay it by the overlap and one hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JoinKind {
     /// Each chunk is rendered anew, shifted to where it resembles the last one and faded in: the reference.
     Sola,
+    /// The same, faded by a phase vocoder: an option of RVC before 2026.
+    ClassicSola,
     /// Each chunk goes on where the last one ended, and looks ahead as far as the other overlaps. Chunks with a formant
     /// shift, whose time runs otherwise, are joined by SOLA.
     #[default]
@@ -100,7 +102,10 @@ impl<B: VoiceOps> Stream<B> {
             tracked_samples: converter.tracker.live_samples(geometry.chunk_hops),
             to_stream_rate: to_stream_rate(&converter, settings.rate_hz),
             denoiser: settings.denoise_output.then(|| OutputDenoiser::new(&geometry)),
-            sola: Sola::new(&geometry),
+            sola: match settings.join {
+                JoinKind::ClassicSola => Sola::with_vocoder(&geometry),
+                JoinKind::Sola | JoinKind::Seamless => Sola::new(&geometry),
+            },
             seamless: (settings.join == JoinKind::Seamless).then(|| Seamless::new(&geometry)),
             geometry,
             converter,
@@ -200,11 +205,9 @@ impl<B: VoiceOps> Stream<B> {
         let Some(seamless) = &mut self.seamless else { return Ok(()) };
         let window = window(&self.geometry, &self.audio, &self.pitch);
         let (content, pitch) = self.converter.content(&window, params, times)?;
-        times.measure(Stage::Synth, || {
-            let synth = &mut self.converter.synth;
-            let resampler = self.to_stream_rate.as_ref();
-            seamless.step(synth, (&content, &pitch), self.audio.at_stream_rate(), resampler, params, output)
-        })?;
+        let (synth, resampler) = (&mut self.converter.synth, self.to_stream_rate.as_ref());
+        let input = self.audio.at_stream_rate();
+        seamless.step(synth, (&content, &pitch), input, resampler, params, times, output)?;
         self.sola.fade_into(output);
         Ok(())
     }
@@ -267,14 +270,12 @@ impl<B: VoiceOps> Stream<B> {
         if rate >= 1.0 {
             return;
         }
-        /// Quietest voice level that is still scaled up: -60 dB.
-        const FLOOR: f32 = 1e-3;
         let hop = self.geometry.hop_samples;
         let input = &self.audio.at_stream_rate()[self.geometry.context_hops * hop..];
         let envelope = |audio: &[f32]| resize_ends_fixed(&rms(audio, 4 * hop, hop), voice.len() + 1);
         let (wanted, present) = (envelope(&input[..voice.len()]), envelope(voice));
         for ((value, wanted), present) in voice.iter_mut().zip(wanted).zip(present) {
-            *value *= (wanted / present.max(FLOOR)).powf(1.0 - rate);
+            *value *= gain(wanted, present, LIVE_FLOOR, rate);
         }
     }
 }

@@ -93,6 +93,21 @@ impl<B: VoiceOps> Synth<B> {
         rendering: Rendering,
         params: &ConversionParams,
     ) -> Result<Vec<f32>> {
+        self.render_telling(content, pitch, rendering, params, &mut |_| {})
+    }
+
+    /// As [`render`](Self::render); `progress` hears the share generated so far, 0..=1.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn render_telling(
+        &mut self,
+        content: &Units,
+        pitch: &Pitch,
+        rendering: Rendering,
+        params: &ConversionParams,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Vec<f32>> {
         let speaker = self.voice.speaker(params.speaker)?;
         let hops = content.count().saturating_sub(rendering.head_hops + rendering.tail_hops);
         let formant = semitones_to_ratio(params.formant_semitones);
@@ -106,10 +121,10 @@ impl<B: VoiceOps> Synth<B> {
             SourcePhase::FromRendering => self.excite_rendering(content, pitch, rendering, hops, &speaker)?,
         };
         if stretched == hops && formant == 1.0 {
-            return self.generate(&excitation, &speaker);
+            return self.generate(&excitation, &speaker, progress);
         }
         excitation.stretch(stretched as f64 / hops as f64, self.hop_samples());
-        let audio = self.generate(&excitation, &speaker)?;
+        let audio = self.generate(&excitation, &speaker, progress)?;
         Ok(self.play_faster(&audio, formant, hops))
     }
 
@@ -160,7 +175,12 @@ impl<B: VoiceOps> Synth<B> {
     }
 
     /// Generates the wanted hops, a stretch at a time.
-    fn generate(&self, excitation: &Excitation<B>, speaker: &Tensor<B, 3>) -> Result<Vec<f32>> {
+    fn generate(
+        &self,
+        excitation: &Excitation<B>,
+        speaker: &Tensor<B, 3>,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Vec<f32>> {
         let (hop, hops) = (self.hop_samples(), excitation.latents.dims()[2]);
         let reach = self.voice.generator_reach_hops();
         let mut audio = Vec::with_capacity(excitation.wanted.len() * hop);
@@ -169,7 +189,8 @@ impl<B: VoiceOps> Synth<B> {
             let (first, last) = (start.saturating_sub(reach), (end + reach).min(hops));
             let latents = excitation.latents.clone().narrow(2, first, last - first);
             let source = excitation.source.as_ref().map(|source| &source[first * hop..last * hop]);
-            audio.extend(values(self.voice.generate(latents, source, speaker, start - first..end - first)?));
+            audio.extend(self.voice.audio(latents, source, speaker, start - first..end - first)?);
+            progress((end - excitation.wanted.start) as f64 / excitation.wanted.len() as f64);
         }
         Ok(audio)
     }

@@ -13,10 +13,10 @@
 //! | [`events`] | what happened, from many threads to control |
 //! | [`smooth`] | parameters that change without zipper noise |
 //!
-//! All lock-free parts come from crates, each where it serves best: `rtrb` for audio and hand-over (one producer, one
-//! consumer, slices in place), `triple_buffer` for latest values, `crossbeam`'s `ArrayQueue` for events (many
-//! producers), `ringbuf` for the recorder's way to the disk (see [`crate::graph::nodes::Recorder`]). None is our own,
-//! so there is nothing here for loom to explore: the crates carry their own loom tests.
+//! Lock-free parts come from crates, each where it serves best: `rtrb` for audio and hand-over (one producer, one
+//! consumer, slices in place), `crossbeam`'s `ArrayQueue` for events (many producers) and its `AtomicCell` for the seat
+//! of the processor, `ringbuf` for the recorder's way to the disk (see [`crate::graph::nodes::Recorder`]). The one of our
+//! own is the triple buffer behind [`snapshot`]; `tests/loom` takes it through every order of its steps.
 
 pub mod drift;
 pub mod events;
@@ -28,5 +28,6 @@ pub mod resample;
 pub mod ring;
 pub mod smooth;
 pub mod snapshot;
+mod sync;
 
 pub use node::{Block, Node, Ports, RtNode, Setup};

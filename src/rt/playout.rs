@@ -13,6 +13,8 @@
 //! When audio runs out, `held` takes the last value put out and `release` falls from 1 to 0 over the fade; when it
 //! comes back, `attack` rises from 0 to 1.
 
+use std::collections::VecDeque;
+
 use super::ring::AudioRx;
 
 /// How a [`Playout`] keeps time.
@@ -46,6 +48,17 @@ pub struct Starvation {
     pub late_samples: u64,
 }
 
+/// Samples that the sender left out for good.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    /// Samples that arrive before them.
+    at: u64,
+    samples: usize,
+}
+
+/// Losses that are told apart; of more, the last ones count as one.
+const LOSSES: usize = 64;
+
 /// A receiver that always delivers, at the right moment or not at all.
 #[derive(Debug)]
 pub struct Playout {
@@ -57,8 +70,10 @@ pub struct Playout {
     refilling: bool,
     /// Samples whose moment has passed and that have not arrived.
     owed: usize,
-    /// Samples that will never arrive and whose moment is still to come.
-    forgiven: usize,
+    /// Samples taken out of the ring so far, heard or not.
+    taken: u64,
+    /// Runs that will never arrive, the next first. Never grows beyond [`LOSSES`].
+    losses: VecDeque<Loss>,
     starving: bool,
     /// Whether something should have been heard by now: silence before is no gap.
     heard: bool,
@@ -82,7 +97,8 @@ impl Playout {
             lead: if settings.after_gap == AfterGap::KeepTime { settings.lead_samples } else { 0 },
             refilling: settings.after_gap == AfterGap::Refill,
             owed: 0,
-            forgiven: 0,
+            taken: 0,
+            losses: VecDeque::with_capacity(LOSSES),
             starving: false,
             heard: settings.after_gap == AfterGap::KeepTime,
             held: 0.0,
@@ -115,7 +131,8 @@ impl Playout {
     /// Samples that must still arrive before a block of `frames` can be heard without a gap.
     #[must_use]
     pub fn missing(&self, frames: usize) -> usize {
-        (frames.saturating_sub(self.lead) + self.owed).saturating_sub(self.rx.available() + self.forgiven)
+        let never: usize = self.losses.iter().map(|loss| loss.samples).sum();
+        (frames.saturating_sub(self.lead) + self.owed).saturating_sub(self.rx.available() + never)
     }
 
     /// Whether nothing is heard, since audio is missing.
@@ -130,11 +147,17 @@ impl Playout {
         self.rx.is_abandoned()
     }
 
-    /// Takes note that a sender of the same clock left out `samples` samples for good: they are not waited for.
-    pub fn forgive(&mut self, samples: usize) {
-        let settled = samples.min(self.owed);
-        self.owed -= settled;
-        self.forgiven += samples - settled;
+    /// Takes note that a sender of the same clock left out `samples` samples for good, after `at` that it has sent in
+    /// all: their moments pass in silence.
+    pub fn forgive(&mut self, at: u64, samples: usize) {
+        if samples == 0 {
+            return;
+        }
+        let is_full = self.losses.len() == LOSSES;
+        match self.losses.back_mut() {
+            Some(last) if last.at >= at || is_full => last.samples += samples,
+            _ => self.losses.push_back(Loss { at: at.max(self.taken), samples }),
+        }
     }
 
     /// Leaves out the oldest `samples` samples with the next block, cross-faded over the fade's length.
@@ -149,23 +172,76 @@ impl Playout {
         let lead = self.lead.min(out.len());
         out[..lead].fill(0.0);
         self.lead -= lead;
-        let out = &mut out[lead..];
-        let late = self.rx.discard(self.owed);
-        self.owed -= late;
-        self.counts.late_samples += late as u64;
-        self.jump();
-        self.refilling &= self.rx.available() < self.settings.lead_samples;
-        let there = if self.owed == 0 && !self.refilling { self.rx.pop(out) } else { 0 };
-        let (heard, missed) = out.split_at_mut(there);
-        if !heard.is_empty() {
-            self.starving = false;
-            self.heard = true;
-            self.play(heard);
+        let mut out = &mut out[lead..];
+        let mut missing = 0;
+        while !out.is_empty() {
+            let lost = self.settle();
+            if lost > 0 {
+                let (silent, rest) = out.split_at_mut(lost.min(out.len()));
+                self.starve(silent);
+                self.losses[0].samples -= silent.len();
+                missing += silent.len();
+                out = rest;
+                continue;
+            }
+            self.jump();
+            self.refilling &= self.rx.available() < self.settings.lead_samples;
+            let there = if self.owed == 0 && !self.refilling { self.take(out) } else { 0 };
+            let (heard, rest) = out.split_at_mut(there);
+            if there > 0 {
+                self.starving = false;
+                self.heard = true;
+                self.play(heard);
+            } else {
+                self.starve(rest);
+                self.owe(rest.len());
+                return missing + rest.len();
+            }
+            out = rest;
         }
-        if !missed.is_empty() {
-            self.starve(missed);
+        missing
+    }
+
+    /// Drops what is late; returns how many samples of a loss have their moment now.
+    fn settle(&mut self) -> usize {
+        loop {
+            let late = self.rx.discard(self.owed.min(self.before_loss()));
+            self.taken += late as u64;
+            self.owed -= late;
+            self.counts.late_samples += late as u64;
+            if self.before_loss() > 0 {
+                return 0;
+            }
+            let loss = &mut self.losses[0];
+            let past = loss.samples.min(self.owed);
+            loss.samples -= past;
+            self.owed -= past;
+            if loss.samples > 0 {
+                return loss.samples;
+            }
+            self.losses.pop_front();
         }
-        missed.len()
+    }
+
+    /// Samples that arrive before the next loss.
+    fn before_loss(&self) -> usize {
+        self.losses.front().map_or(usize::MAX, |loss| loss.at.saturating_sub(self.taken) as usize)
+    }
+
+    /// Takes what has arrived, up to the next loss.
+    fn take(&mut self, out: &mut [f32]) -> usize {
+        let most = out.len().min(self.before_loss());
+        let there = self.rx.pop(&mut out[..most]);
+        self.taken += there as u64;
+        there
+    }
+
+    /// Takes note of samples that were not there at their moment.
+    fn owe(&mut self, samples: usize) {
+        match self.settings.after_gap {
+            AfterGap::KeepTime => self.owed += samples,
+            AfterGap::Refill => self.refilling = true,
+        }
     }
 
     fn step(&self) -> f32 {
@@ -200,13 +276,6 @@ impl Playout {
         }
         self.last = missed.last().copied().unwrap_or(self.last);
         self.counts.samples += if self.heard { missed.len() as u64 } else { 0 };
-        if self.settings.after_gap == AfterGap::Refill {
-            self.refilling = true;
-            return;
-        }
-        let never = missed.len().min(self.forgiven);
-        self.forgiven -= never;
-        self.owed += missed.len() - never;
     }
 
     /// Does the jump that was asked for, once enough has arrived to fade across it.
@@ -217,7 +286,7 @@ impl Playout {
         }
         self.skip = 0;
         // The last value fades out while the audio behind the jump fades in.
-        self.rx.discard(skip);
+        self.taken += self.rx.discard(skip) as u64;
         (self.held, self.release, self.attack) = (self.last, 1.0, 0.0);
     }
 }
@@ -306,17 +375,25 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sender_left_out_is_not_waited_for() {
-        let (mut tx, mut playout) = playout(0);
-        tx.push(&[1.0; 50]);
-        pull(&mut playout, 80);
-        playout.forgive(20);
-        // Ten of the thirty missing samples are late, the rest never comes.
-        tx.push(&[2.0; 110]);
-        let out = pull(&mut playout, 100);
-        assert_eq!(out[FADE..], [2.0; 100 - FADE]);
-        assert_eq!(playout.starvation().late_samples, 10);
-        assert_eq!(playout.waiting(), 0);
+    fn what_the_sender_left_out_is_not_waited_for_and_what_comes_after_is_at_its_moment() {
+        // Of the samples 0 to 400 those from `from` on are left out, and some are late.
+        for (from, lost) in [(50, 20), (50, 200), (0, 30), (90, 1), (130, 70)] {
+            let (mut tx, mut playout) = playout(0);
+            let sent: Vec<f32> = (0..400).filter(|n| !(from..from + lost).contains(n)).map(|n| n as f32).collect();
+            tx.push(&sent[..50]);
+            let mut out = pull(&mut playout, 80);
+            playout.forgive(from as u64, lost);
+            tx.push(&sent[50..]);
+            out.extend(pull(&mut playout, 320));
+            let mut fading = 0;
+            for (n, &value) in out.iter().enumerate() {
+                // What was put out before the loss was known is late as it was.
+                let is_lost = (from..from + lost).contains(&n) || n < 80;
+                fading = if is_lost { FADE } else { fading.max(1) - 1 };
+                assert!(is_lost || fading > 0 || value == n as f32, "{from}, {lost}: {value} at {n}");
+            }
+            assert_eq!(playout.waiting(), 0, "{from}, {lost}");
+        }
     }
 
     #[test]

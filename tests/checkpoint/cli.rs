@@ -75,15 +75,25 @@ fn models_lists_what_is_there_and_what_is_missing() {
     let model =
         |name: &str| value["models"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone();
     assert_eq!(model("hubert")["path"], Value::Null);
-    assert_eq!(model("hubert")["published_size_measured"], false);
-    assert_eq!(model("rmvpe")["verified"], "unknown: no published hash to compare with");
+    assert_eq!(model("rmvpe")["verified"], "cut short: 2,390,494 of 181,184,272 bytes; fetch it again");
+    assert_eq!((&model("swift")["embedded"], &model("swift")["path"]), (&true.into(), &Value::Null));
     let voices = value["voices"].as_array().unwrap();
     assert_eq!(voices.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["anna", "broken"]);
     assert_eq!(voices[0]["verified"], "readable");
     assert!(voices[1]["verified"].as_str().unwrap().contains("a RIFF (wav) file"));
 
+    // Scripts learn of the first difference by the exit code.
+    let error = models::run(&args).unwrap_err();
+    assert_eq!(error.exit_code(), 65);
+    assert!(error.to_string().contains("rmvpe.pt: expected a file that passes --verify, found cut short"), "{error}");
+    fs::remove_file(folder.path().join("rmvpe.pt")).unwrap();
+    assert!(models::run(&args).unwrap_err().to_string().contains("broken.pth"));
+    fs::remove_file(folder.path().join("voices/broken.pth")).unwrap();
+    models::run(&args).unwrap();
+
     let text = models::describe(&models::ModelsArgs { json: false, verify: false, ..args }).unwrap();
     assert!(text.contains("hubert      missing (content encoder, needed by every voice)"), "{text}");
-    assert!(text.contains("189,507,909 bytes (size from memory, not verified)"), "{text}");
+    assert!(text.contains("189,507,909 bytes\n"), "{text}");
+    assert!(text.contains("swift       inside the program (pitch, small and fast)"), "{text}");
     assert!(text.contains("43,363,260 bytes\n"), "{text}");
 }

@@ -2,11 +2,22 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use proptest::prelude::*;
+use syrinx::Result;
+use syrinx::checkpoint::hubert::EncoderCheckpoint;
 use syrinx::checkpoint::index::Index;
+use syrinx::checkpoint::pitch::{PitchCheckpoint, PitchNetwork};
+use syrinx::checkpoint::voice::VoiceCheckpoint;
 use syrinx::checkpoint::{Tensors, summarise};
+use syrinx::nn::Cpu;
+use syrinx::nn::crepe::Crepe;
+use syrinx::nn::fcpe::Fcpe;
+use syrinx::nn::hubert::{Hubert, Projection};
+use syrinx::nn::rmvpe::Rmvpe;
+use syrinx::nn::synthesizer::{Noise, Synthesizer};
+use syrinx::path::pitch::Tracker;
 use zip::CompressionMethod;
 
 use crate::support::{Draft, data, folder, save_zip, unzip};
@@ -16,7 +27,8 @@ use crate::support::{Draft, data, folder, save_zip, unzip};
 #[cfg(unix)]
 const ADDRESS_SPACE_BYTES: u64 = 4 << 30;
 
-fn limit_memory() {
+/// Makes an allocation by a number that a file claims abort this process.
+pub fn limit_memory() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         #[cfg(unix)]
@@ -84,12 +96,67 @@ fn damaged(bytes: &[u8], damages: &[Damage]) -> Vec<u8> {
     bytes
 }
 
-/// Reads a file in every way there is; only a panic or an abort can fail.
+/// Reads a file in every way there is, and runs what it builds; only a panic or an abort can fail.
 fn read(path: &Path) {
     let _ = summarise(path);
     let _ = Tensors::open(path);
     let _ = Index::open(path);
+    let _ = speak(path);
+    let _ = encode(path);
+    let _ = track(path);
 }
+
+/// Half a second of a voice.
+fn speak(path: &Path) -> Result<()> {
+    const HOPS: usize = 50;
+    let file = VoiceCheckpoint::open(path)?;
+    let voice = Synthesizer::<Cpu>::load(&file.tensors.weights(), &file.config, &Default::default())?;
+    let speaker = voice.speaker(0)?;
+    let mut noise = Noise::seeded(1);
+    let prior = voice.prior(&vec![0.1; HOPS * file.config.unit_dim], &[100; HOPS], 0)?;
+    let latents = voice.latents(prior, &speaker, &mut noise);
+    let source = voice.source(&[200.0; HOPS], &mut 0.0, &mut noise);
+    let audio = voice.audio(latents, source.as_deref(), &speaker, 0..HOPS)?;
+    assert_eq!(audio.len(), HOPS * file.config.hop_samples());
+    Ok(())
+}
+
+/// The units of a quarter of a second.
+fn encode(path: &Path) -> Result<()> {
+    let file = EncoderCheckpoint::open(path)?;
+    let projection = if file.config.final_proj.is_some() { Projection::Layer9Projected } else { Projection::Layer12 };
+    let encoder = Hubert::<Cpu>::load(&file.tensors.weights(), &file.config, projection, &Default::default())?;
+    encoder.units(&tone(4000)).map(drop)
+}
+
+/// The pitch of a quarter of a second.
+fn track(path: &Path) -> Result<()> {
+    let file = PitchCheckpoint::open(path)?;
+    let (weights, device) = (file.tensors.weights(), Default::default());
+    let tracker = match file.network {
+        PitchNetwork::Rmvpe => Tracker::<Cpu>::Rmvpe(Arc::new(Rmvpe::load(&weights, &device)?)),
+        PitchNetwork::Fcpe => Tracker::Fcpe(Arc::new(Fcpe::load(&weights, &device)?)),
+        PitchNetwork::Crepe => Tracker::Crepe(Arc::new(Crepe::load(&weights, &device)?)),
+    };
+    assert_eq!(tracker.track(&tone(4000))?.len(), 26);
+    Ok(())
+}
+
+fn tone(samples: usize) -> Vec<f32> {
+    (0..samples).map(|n| 0.3 * (n as f32 * 0.08).sin()).collect()
+}
+
+#[test]
+fn what_the_damaged_files_were_builds_and_runs() {
+    let folder = folder();
+    speak(&Draft::whole().save(folder.path())).unwrap();
+    encode(&data("encoder_fairseq.pt")).unwrap();
+    for name in PITCH_FILES {
+        track(&data(name)).unwrap();
+    }
+}
+
+const PITCH_FILES: [&str; 3] = ["rmvpe_small.pt", "fcpe_small.weights.safetensors", "crepe_small.weights.safetensors"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
@@ -113,6 +180,15 @@ proptest! {
     }
 
     #[test]
+    fn damaged_pitch_networks_never_panic(name in prop::sample::select(&PITCH_FILES[1..]), damages in damage()) {
+        limit_memory();
+        let folder = folder();
+        let path = folder.path().join("damaged.safetensors");
+        fs::write(&path, damaged(&fs::read(data(name)).unwrap(), &damages)).unwrap();
+        read(&path);
+    }
+
+    #[test]
     fn damaged_pickles_behind_good_checksums_never_panic(damages in damage()) {
         limit_memory();
         let folder = folder();
@@ -129,7 +205,7 @@ proptest! {
     fn damaged_safetensors_never_panic(damages in damage()) {
         limit_memory();
         let folder = folder();
-        let path = Draft::new().save(folder.path());
+        let path = Draft::whole().save(folder.path());
         fs::write(&path, damaged(&fs::read(&path).unwrap(), &damages)).unwrap();
         read(&path);
     }

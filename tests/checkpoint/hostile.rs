@@ -8,6 +8,7 @@ use syrinx::checkpoint::voice::VoiceCheckpoint;
 use syrinx::checkpoint::{Tensors, identify};
 use zip::CompressionMethod;
 
+use crate::fuzz::limit_memory;
 use crate::support::{Draft, cut_everywhere, data, folder, save_pickle, save_zip};
 
 #[track_caller]
@@ -175,6 +176,24 @@ fn deep_cyclic_and_endless_pickles_are_refused() {
     bomb.push(b'.');
     assert_refused(&save_pickle(folder.path(), &bomb), "memo bomb");
     assert_refused(&save_pickle(folder.path(), b"\x80\x02X\xff\xff\xff\x7fabc"), "a pickle cut short at byte 10");
+}
+
+#[test]
+fn pickles_that_repeat_long_texts_and_names_stay_near_their_length() {
+    limit_memory();
+    let folder = folder();
+    let text = |length: u32| [b"X".as_slice(), &length.to_le_bytes(), &vec![b'x'; length as usize], b"q\x00"].concat();
+    // 15 MB that `config` lists a thousand times: 15 GB if they were copied out.
+    let listed = [b"\x80\x02}X\x06\0\0\0config(".as_slice(), &text(15 << 20), &b"h\x00".repeat(999), b"ls."].concat();
+    assert_refused(&save_pickle(folder.path(), &listed), "memo bomb");
+    // A list of 900,000 references to itself.
+    let itself = [b"\x80\x02}X\x06\0\0\0config]q\x00(".as_slice(), &b"h\x00".repeat(900_000), b"es."].concat();
+    assert!(VoiceCheckpoint::open(save_pickle(folder.path(), &itself)).is_err());
+    // Names of a megabyte, imported and called again and again.
+    let imported = [b"\x80\x02".as_slice(), &text(1 << 20), &b"h\x00h\x00\x930".repeat(100_000), b"}."].concat();
+    assert_refused(&save_pickle(folder.path(), &imported), "a name of 1048576 bytes, more than 256");
+    let called = [b"\x80\x02".as_slice(), &text(1 << 20), &b"h\x00)R0".repeat(100_000), b"}."].concat();
+    assert!(VoiceCheckpoint::open(save_pickle(folder.path(), &called)).is_err());
 }
 
 /// A tensor of f32 over storage `0`: `elements` stored, `shape` and `stride` claimed, as torch pickles it.

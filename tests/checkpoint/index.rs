@@ -70,6 +70,35 @@ fn sparse_lists_and_a_direct_map_are_read() {
 }
 
 #[test]
+fn flat_indexes_and_quantizers_are_read_by_all_their_names() {
+    let folder = folder();
+    let path = folder.path().join("renamed.index");
+    for (file, at) in [("sparse_mapped.index", at::QUANTIZER), ("flat.index", 0)] {
+        let (good, mut bytes) = (open(file), std::fs::read(data(file)).unwrap());
+        for name in [b"IxF2", b"IxFl", b"IxFI"] {
+            bytes[at..at + 4].copy_from_slice(name);
+            std::fs::write(&path, &bytes).unwrap();
+            let found = Index::open(&path).unwrap();
+            assert_eq!((found.metric, found.dim, found.nprobe), (good.metric, good.dim, good.nprobe));
+            assert_eq!((&found.vectors, &found.centroids), (&good.vectors, &good.centroids));
+            assert_eq!((&found.ids, &found.offsets), (&good.ids, &good.offsets));
+        }
+    }
+}
+
+#[test]
+fn the_number_of_probes_is_the_files_within_the_number_of_lists() {
+    let folder = folder();
+    let path = folder.path().join("probes.index");
+    let mut bytes = std::fs::read(data("sparse_mapped.index")).unwrap();
+    for (stored, expected) in [(1_u64, 1), (3, 3), (16, 16), (17, 16), (u64::MAX, 16)] {
+        bytes[at::PROBES..at::PROBES + 8].copy_from_slice(&stored.to_le_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Index::open(&path).unwrap().nprobe, expected);
+    }
+}
+
+#[test]
 fn a_trained_index_without_rows_is_empty() {
     let index = open("trained_empty.index");
     assert_eq!((index.rows(), index.lists()), (0, 16));

@@ -6,6 +6,7 @@ mod cli;
 mod encoder;
 mod fuzz;
 mod hostile;
+mod hostile_pitch;
 mod index;
 mod pitch;
 mod store;

@@ -3,8 +3,9 @@
 use std::fs;
 
 use syrinx::Error;
+use syrinx::checkpoint::catalogue::{PUBLISHED, Published, Verdict};
 use syrinx::checkpoint::pitch::PitchNetwork;
-use syrinx::checkpoint::store::{ModelsDirectory, PUBLISHED, Verdict};
+use syrinx::checkpoint::store::ModelsDirectory;
 
 use crate::support::{data, folder};
 
@@ -75,10 +76,38 @@ fn missing_models_are_told_with_their_place_and_source() {
 #[test]
 fn a_file_that_is_not_the_published_one_is_told_apart() {
     let folder = folder();
-    let models = ModelsDirectory::new(folder.path());
     let path = folder.path().join("fcpe.pt");
     fs::copy(data("voice_zip.pth"), &path).unwrap();
-    let by_name = |name: &str| PUBLISHED.iter().find(|model| model.name == name).unwrap();
-    assert_eq!(models.verify(by_name("fcpe"), &path).unwrap(), Verdict::Different);
-    assert_eq!(models.verify(by_name("rmvpe"), &path).unwrap(), Verdict::Unknown);
+    let found = fs::metadata(&path).unwrap().len();
+    let fcpe = PUBLISHED.iter().find(|model| model.name == "fcpe").unwrap();
+    assert_eq!(fcpe.verify(&path).unwrap(), Verdict::Short { found, expected: 43_363_260 });
+    let as_long = Published { bytes: Some(found), ..*fcpe };
+    assert_eq!(as_long.verify(&path).unwrap(), Verdict::Different);
+    assert_eq!(Published { bytes: Some(found - 1), ..*fcpe }.verify(&path).unwrap(), Verdict::Different);
+    let sha256 = Some("0542aaddcfbecf8a47bbee4d47722a2d313127adb017b71dc83703b91c103a7d");
+    assert_eq!(Published { sha256, ..as_long }.verify(&path).unwrap(), Verdict::Genuine);
+    let other_form = folder.path().join("fcpe.safetensors");
+    fs::copy(&path, &other_form).unwrap();
+    assert_eq!(as_long.verify(&other_form).unwrap(), Verdict::Unknown);
+    // Every hash is one, in the spelling that is compared.
+    let hashes = PUBLISHED.iter().flat_map(|model| [model.sha256, model.folder_sha256]).flatten();
+    assert!(hashes.clone().count() >= 6);
+    hashes.for_each(|hash| assert!(hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))));
+}
+
+#[test]
+fn a_model_is_found_by_the_name_of_its_file_with_and_without_extension() {
+    let folder = folder();
+    let models = ModelsDirectory::new(folder.path());
+    for file in ["my_hubert.pt", "fcpe_c_v001.pt", "tiny.pth"] {
+        fs::write(folder.path().join(file), b"").unwrap();
+    }
+    let inside = |name: &str| Some(folder.path().join(name));
+    assert_eq!(models.named("my_hubert"), inside("my_hubert.pt"));
+    assert_eq!(models.named("my_hubert.pt"), inside("my_hubert.pt"));
+    assert_eq!(models.named("fcpe"), inside("fcpe_c_v001.pt"));
+    assert_eq!(models.named("crepe-tiny"), inside("tiny.pth"));
+    assert_eq!(models.named("crepe"), None);
+    assert_eq!(models.named("../my_hubert.pt"), None);
+    assert_eq!(models.encoder(Some("my_hubert")).unwrap(), folder.path().join("my_hubert.pt"));
 }

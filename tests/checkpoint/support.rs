@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, TensorView};
 use syrinx::checkpoint::Tensors;
-use syrinx::checkpoint::voice::{VoiceCheckpoint, metadata};
+use syrinx::checkpoint::voice::{VoiceCheckpoint, metadata, tensor_shapes};
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -62,6 +62,18 @@ impl Draft {
         let voice = VoiceCheckpoint::open(data("voice_zip.pth")).expect("a voice");
         let tensors = voice.tensors.iter().map(|(name, t)| (name.to_owned(), (t.shape.clone(), t.to_f32())));
         Self { metadata: metadata(&voice.config), tensors: tensors.collect() }
+    }
+
+    /// The same with all tensors that its network reads, so that it can be built and run.
+    pub fn whole() -> Self {
+        let mut draft = Self::new();
+        let config = VoiceCheckpoint::open(data("voice_zip.pth")).expect("a voice").config;
+        for (name, shape) in tensor_shapes(&config) {
+            let count = shape.iter().product();
+            let values = (0..count).map(|n: usize| 0.2 - 0.4 * ((n * 7919) % 101) as f32 / 100.0).collect();
+            draft.tensors.entry(name).or_insert((shape, values));
+        }
+        draft
     }
 
     /// Replaces the value at `at` of the positional config.

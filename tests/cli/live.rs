@@ -49,6 +49,8 @@ fn wrong_settings_are_refused_by_name() {
         (["--input-gain", "99"], "input gain: expected -60 to 36"),
         (["--crossfade", "1"], "crossfade: expected 0.01 to 0.5 seconds"),
         (["--constant-delay", "70000"], "--constant-delay"),
+        (["--duration", "inf"], "--duration: expected 0 to 10000000 seconds, found inf"),
+        (["--interval", "nan"], "--interval: expected 0.05 to 3600 seconds, found NaN"),
         (["--channel", "7"], "input channel: expected 1 to 1, as the device has, found 7"),
     ] {
         live(&input, &output).arg("--fast").args(arguments).assert().code(64).stderr(contains(message));
@@ -56,4 +58,47 @@ fn wrong_settings_are_refused_by_name() {
     }
     let mut nowhere = Command::cargo_bin("syrinx").expect("the program");
     nowhere.args(["live", "--voice", "v.pth"]).assert().code(64).stderr(contains("--in"));
+}
+
+#[test]
+fn files_that_are_there_are_kept_and_none_has_two_purposes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::copy(data("audio/tone_mono_16k_s16.wav"), path("in.wav")).expect("a copy");
+    std::fs::write(path("old.wav"), "kept").expect("a file");
+    let run = |output: &str, record: &str| {
+        let mut command = live(&path("in.wav"), &path(output));
+        command.arg("--fast").arg("--record").arg(path(record));
+        command
+    };
+    for (output, record, message) in [
+        ("old.wav", "both.wav", "--out: expected a file that does not exist yet, or --force"),
+        ("out.wav", "old.wav", "--record: expected a file that does not exist yet, or --force"),
+        ("out.wav", "in.wav", "--record: expected a file of its own"),
+        ("in.wav", "both.wav", "--out: expected a file of its own"),
+        ("out.wav", "out.wav", "--record: expected a file of its own"),
+    ] {
+        run(output, record).assert().code(64).stderr(contains(message));
+        if message.contains("of its own") {
+            run(output, record).arg("--force").assert().code(64).stderr(contains(message));
+        }
+    }
+    assert_eq!(std::fs::read(path("old.wav")).expect("a file"), b"kept");
+    assert_eq!(std::fs::read(path("in.wav")).unwrap(), std::fs::read(data("audio/tone_mono_16k_s16.wav")).unwrap());
+    run("old.wav", "both.wav").arg("--force").assert().success();
+    assert!(read(&path("old.wav")).is_ok());
+}
+
+#[test]
+fn what_was_read_is_written_when_it_is_asked_to_end_however_long_the_delay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (output, record) = (folder.path().join("out.flac"), folder.path().join("both.wav"));
+    let mut command = live(&data("audio/speech1.wav"), &output);
+    command.args(["--constant-delay", "9000", "--duration", "1", "--record"]).arg(&record);
+    let began = std::time::Instant::now();
+    command.timeout(std::time::Duration::from_mins(1)).assert().success();
+    let seconds = read(&output).expect("an output").recording.seconds();
+    assert!((0.9..5.0).contains(&seconds) && seconds <= began.elapsed().as_secs_f64(), "{seconds}");
+    // The recording holds the delay, too, and is whole.
+    assert!(read(&record).expect("a recording").recording.seconds() > 9.0);
 }

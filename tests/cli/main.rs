@@ -45,7 +45,7 @@ fn a_wrong_command_line_exits_with_64_and_says_why_on_standard_error() {
     for (arguments, message) in [
         (&["--f0", "magic"][..], "rmvpe"),
         (&["--noise", "white"], "seed:N"),
-        (&["--pitch", "40"], "error: --pitch: expected -36 to 36 semitones, found 40"),
+        (&["--pitch", "50"], "error: --pitch: expected -48 to 48 semitones, found 50"),
         (&["--protect", "0.9"], "error: protect: expected 0 to 0.5, found 0.9"),
         (&["--bits", "24", "--format", "mp3"], "flac"),
         (&["--format", "flac", "--bits", "float"], "error: bits: expected 16 or 24 in a flac file, found float"),
@@ -113,5 +113,14 @@ fn bench_measures_every_stage_of_full_size_networks() {
         json["stages"].as_array().unwrap().iter().filter_map(|stage| stage["name"].as_str()).collect();
     assert_eq!(names, ["source", "pitch", "units", "retrieval", "synthesizer", "sink"]);
     assert!(json["total_rtf"].as_f64().unwrap() > 0.0 && json["load_seconds"]["voice"].as_f64().unwrap() > 0.0);
+    // A voice of version 1 reads other units than the untrained encoder's usual ones.
+    let voice = fixture("../synth_small_v1_32k.pth");
+    let mut version_1 = syrinx();
+    version_1.args(["bench", "--seconds", "0.3", "--repeat", "1", "--voice"]).arg(&voice);
+    version_1.arg("--pitch-model").arg(fixture("../rmvpe_small.pt")).assert().success().stdout(contains("synthesizer"));
+    let mut misfit = syrinx();
+    misfit.args(["bench", "--seconds", "0.3", "--voice"]).arg(fixture("../synth_small_v2_40k.pth"));
+    misfit.arg("--encoder").arg(fixture("../hubert_small_v1.weights.safetensors")).arg("--pitch-model");
+    misfit.arg(fixture("../rmvpe_small.pt")).assert().code(64).stderr(contains("units of 768 values"));
     syrinx().args(["bench", "--seconds", "0"]).assert().code(64).stderr(contains("--seconds: expected 0.1 to 600"));
 }

@@ -1,5 +1,6 @@
 //! `syrinx live` as a process that is watched.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// `syrinx live` on spoken words at clock speed. Dropping it ends it.
+/// `syrinx live` at clock speed. Dropping it ends it.
 pub struct Running {
     child: Child,
     samples: Receiver<Value>,
@@ -26,13 +27,21 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it with these arguments beside its models.
+    /// Starts it on spoken words, with these arguments beside its models.
+    #[allow(dead_code, reason = "some tests have a device")]
     pub fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let (words, output) = (data("audio/speech1.wav"), folder.path().join("out.wav"));
+        let files = ["--in".as_ref(), words.as_os_str(), "--out".as_ref(), output.as_os_str()];
+        let arguments: Vec<&OsStr> = files.into_iter().chain(arguments.iter().map(OsStr::new)).collect();
+        Self::start_on("file", &arguments, folder)
+    }
+
+    /// The same on this audio system; `folder` lives as long.
+    pub fn start_on(host: &str, arguments: &[impl AsRef<OsStr>], folder: tempfile::TempDir) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_syrinx"));
-        command.args(["-v", "live", "--host", "file", "--f0", "yin", "--chunk", "50", "--context", "300"]);
+        command.args(["-v", "live", "--host", host, "--f0", "yin", "--chunk", "50", "--context", "300"]);
         command.args(["--json-lines", "--interval", "0.05", "--duration", "30"]).args(arguments);
-        command.arg("--in").arg(data("audio/speech1.wav")).arg("--out").arg(folder.path().join("out.wav"));
         command.arg("--voice").arg(data("synth_small_v1_32k.pth"));
         command.arg("--encoder").arg(data("hubert_small_v1.weights.safetensors"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
@@ -50,6 +59,7 @@ impl Running {
     }
 
     /// What the program says after `words`, to the end of the line.
+    #[allow(dead_code, reason = "some tests only listen")]
     pub fn told_after(&mut self, words: &str) -> String {
         loop {
             let line = self.messages.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no `{words}`: {:?}", self.told));

@@ -157,7 +157,7 @@ fn what_cannot_be_converted_is_refused_by_name() {
 #[test]
 fn a_stream_of_the_shortest_chunks_and_contexts_runs_with_and_without_pitch() {
     let sizes = [(true, 0.01, 0.05), (false, 0.01, 0.05), (true, 0.03, 0.06), (true, 2.0, 0.05)];
-    let joins = [JoinKind::Sola, JoinKind::Seamless];
+    let joins = [JoinKind::Sola, JoinKind::ClassicSola, JoinKind::Seamless];
     for ((has_f0, chunk, context), join) in sizes.into_iter().flat_map(|size| joins.map(|join| (size, join))) {
         let timing = Timing { chunk, crossfade: 0.05, context };
         let settings = StreamSettings {
@@ -167,7 +167,7 @@ fn a_stream_of_the_shortest_chunks_and_contexts_runs_with_and_without_pitch() {
             gate_db: Some(-60.0),
             rest_db: None,
             denoise_input: true,
-            denoise_output: join == JoinKind::Sola,
+            denoise_output: join != JoinKind::Seamless,
         };
         let mut stream = Stream::new(tiny::converter(has_f0), settings, &quick()).expect("a stream");
         let samples = stream.geometry().chunk_samples();
@@ -224,4 +224,29 @@ fn a_seamless_stream_rests_resumes_and_changes_voices_without_a_jump() {
     for (at, pair) in heard.windows(2).enumerate() {
         assert!((pair[1] - pair[0]).abs() < STEP, "a jump of {} at {at}", pair[1] - pair[0]);
     }
+}
+
+#[test]
+fn progress_is_told_after_the_pitch_and_within_each_window() {
+    let (recording, params) = (recording(48_000, 16_000), quick());
+    let mut told = Vec::new();
+    let request = Request { sizes: WindowSizes::default(), ..request(&recording, &params) };
+    tiny::converter(true).convert(request, &mut |share| told.push(share)).expect("a conversion");
+    // One window of three seconds: pitch, content, one stretch, sink.
+    assert!(told.len() >= 4 && told.is_sorted(), "{told:?}");
+    assert!(told[0] > 0.0 && told[0] < 0.5 && told.last() == Some(&1.0), "{told:?}");
+    let long = self::recording(16_000 * 12, 16_000);
+    let mut told = Vec::new();
+    let request = Request { recording: &long, ..request };
+    tiny::converter(true).convert(request, &mut |share| told.push(share)).expect("a conversion");
+    assert!(told.len() >= 5 && told.is_sorted(), "{told:?}");
+}
+
+#[test]
+fn a_voice_that_overflows_is_an_error_and_no_sound() {
+    let (recording, params) = (recording(8_000, 16_000), quick());
+    let error = tiny::scaled_converter(true, 1e20).convert(request(&recording, &params), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Format { .. }), "{error}");
+    assert!(error.to_string().starts_with("random weights: expected a voice whose samples are finite"), "{error}");
+    tiny::scaled_converter(true, 2.0).convert(request(&recording, &params), &mut |_| {}).expect("a conversion");
 }

@@ -1,5 +1,6 @@
 //! Signal processing against the recordings of the reference.
 
+use syrinx::dsp::phase_vocoder::PhaseVocoder;
 use syrinx::dsp::sinc_hann::SincHann;
 use syrinx::dsp::spectral_gate::SpectralGate;
 use syrinx::dsp::{envelope, high_pass, interpolate};
@@ -63,4 +64,12 @@ fn the_spectral_gate_matches_the_reference() {
     let gated = SpectralGate::new(32_000).apply(&golden.f32("gate_x"), &golden.f32("gate_xn"));
     // Two f32 transforms of 1280 samples.
     assert_close("gate", &gated, &golden.f32("gate_y"), 2e-6);
+}
+
+#[test]
+fn the_phase_vocoder_matches_classic_rvcs() {
+    let golden = Golden::open("phase_vocoder");
+    let blended = PhaseVocoder::new(golden.f32("fade_in")).blend(&golden.f32("a"), &golden.f32("b"));
+    // The reference takes angles of up to 5000 radians in f32, each off by up to 2e-4.
+    assert_close("blend", &blended, &golden.f32("out"), 1e-4);
 }

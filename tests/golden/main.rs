@@ -9,6 +9,7 @@ mod dsp;
 mod fcpe;
 mod hubert;
 mod live;
+mod long;
 mod offline;
 mod retrieval;
 mod rmvpe;

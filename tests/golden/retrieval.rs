@@ -34,6 +34,29 @@ fn neighbours_distances_and_blend_match_faiss() {
 }
 
 #[test]
+fn more_probes_search_the_rows_of_as_many_of_the_nearest_lists() {
+    let one = Index::open(data("added_IVF15_Flat_nprobe_1_small_v1.index")).expect("an index");
+    let queries = Units { values: Golden::open("retrieval_v1").f32("query"), dim: 256 };
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+    for nprobe in [1, 3, 15] {
+        let index = Arc::new(Index { nprobe, ..one.clone() });
+        let retrieval = Retrieval::<Cpu>::new(index.clone(), 256, &Default::default()).expect("a retrieval");
+        for (query, found) in queries.values.chunks_exact(256).zip(retrieval.search(&queries)) {
+            let mut lists: Vec<usize> = (0..index.lists()).collect();
+            let to_list = |&list: &usize| distance(query, &index.centroids[list * 256..][..256]);
+            lists.sort_by(|a, b| to_list(a).total_cmp(&to_list(b)));
+            let rows = lists[..nprobe].iter().flat_map(|&list| index.list(list));
+            let mut expected: Vec<f32> = rows.map(|row| distance(query, index.row(row))).collect();
+            expected.sort_by(f32::total_cmp);
+            expected.truncate(NEIGHBOURS);
+            let found: Vec<f32> = found.iter().map(|neighbour| neighbour.distance).collect();
+            // Sums in another order.
+            assert_close(&format!("{nprobe} probes"), &found, &expected, 1e-4);
+        }
+    }
+}
+
+#[test]
 fn a_unit_without_neighbours_stays_as_it_is() {
     let index = Arc::new(Index::open(data("trained_empty.index")).expect("an index"));
     assert_eq!(index.rows(), 0);

@@ -3,15 +3,22 @@
 
 use std::sync::Arc;
 
+use syrinx::checkpoint::Tensors;
 use syrinx::checkpoint::index::Index;
 use syrinx::checkpoint::voice::Resblock;
+use syrinx::dsp::envelope::rms;
 use syrinx::dsp::sinc_hann::SincHann;
+use syrinx::dsp::spectral_gate::SpectralGate;
 use syrinx::geometry::{Geometry, Timing};
 use syrinx::nn::Cpu;
+use syrinx::nn::crepe::Crepe;
+use syrinx::nn::fcpe::Fcpe;
 use syrinx::nn::hubert::{Hubert, Projection};
+use syrinx::nn::rmvpe::Rmvpe;
 use syrinx::nn::swift_f0::SwiftF0;
 use syrinx::params::{ConversionParams, NoiseChoice};
 use syrinx::path::continuation::Continuation;
+use syrinx::path::denoise::InputDenoiser;
 use syrinx::path::gate::Gate;
 use syrinx::path::history::{AudioHistory, PitchHistory};
 use syrinx::path::join::Sola;
@@ -271,4 +278,76 @@ fn a_seamless_voice_is_the_one_rendered_at_once() {
     let short = render(4, 0.01);
     let difference = short.iter().zip(&at_once).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(difference > 10.0 * TOLERANCE, "a look-ahead of two hops differs by {difference} only");
+}
+
+#[test]
+fn pitch_networks_with_weights_in_files_track_streams_too() {
+    // Random weights: what the networks answer is noise, but it must be the same noise. RMVPE's recurrent layer and
+    // FCPE's normalisation over time hear the whole window, so that another window is another answer for some hops.
+    let tensors = |file: &str| Tensors::open(data(file)).expect("a checkpoint");
+    let device = Default::default();
+    let rmvpe = Rmvpe::load(&tensors("rmvpe_small.pt").weights(), &device).expect("a network");
+    let fcpe = Fcpe::load(&tensors("fcpe_small.weights.safetensors").weights(), &device).expect("a network");
+    let crepe = Crepe::load(&tensors("crepe_small.weights.safetensors").weights(), &device).expect("a network");
+    let trackers = [
+        (Tracker::Rmvpe(Arc::new(rmvpe)), "rmvpe", [0.95, 0.9]),
+        (Tracker::Fcpe(Arc::new(fcpe)), "fcpe", [0.95, 0.5]),
+        (Tracker::Crepe(Arc::new(crepe)), "crepe", [0.8, 0.8]),
+    ];
+    for (tracker, name, least) in trackers {
+        for timing in [(0.07, 0.31), (0.25, 2.5)] {
+            let (streamed, whole) = tracks(&tracker, timing);
+            let (voicing, near) = agreement(&streamed, &whole);
+            println!("{name} {timing:?}: {voicing:.4} {near:.4}");
+            assert!(voicing >= least[0] && near >= least[1], "{name} {timing:?}: voicing {voicing}, near {near}");
+        }
+    }
+}
+
+#[test]
+fn noise_is_taken_out_of_a_stream_as_out_of_the_whole() {
+    const RATE_HZ: u32 = 32_000;
+    // Steady noise under a tone too short to count as noise itself.
+    let samples = 3 * RATE_HZ as usize;
+    let tone = |n: usize| {
+        let seconds = n as f64 / f64::from(RATE_HZ);
+        if seconds.fract() < 0.12 { 0.3 * (std::f64::consts::TAU * 440.0 * seconds).sin() as f32 } else { 0.0 }
+    };
+    let noise: Vec<f32> = uniform("noise", samples).map(|value| 0.01 * value as f32).collect();
+    let audio: Vec<f32> = noise.iter().enumerate().map(|(n, noise)| noise + tone(n)).collect();
+    let whole = SpectralGate::new(RATE_HZ).apply(&audio, &audio);
+    let power = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32;
+    for timing in [(0.05, 1.0), (0.13, 2.5), (0.25, 2.5)] {
+        let geometry = geometry(RATE_HZ, timing);
+        let chunk = geometry.chunk_samples();
+        let mut denoiser = InputDenoiser::new(&geometry);
+        let latency = denoiser.latency_samples();
+        let window = geometry.window_hops() * geometry.hop_samples;
+        let stream = [vec![0.0; window], audio.clone()].concat();
+        let ends = (window + chunk..=stream.len()).step_by(chunk);
+        let streamed: Vec<f32> = ends.flat_map(|end| denoiser.step(&stream[end - window..end])).collect();
+        // Once the window is full. Where it ends, the mask is smoothed over less; what counts as noise is told by less.
+        let compared = window..streamed.len() - latency;
+        let (streamed, whole) = (&streamed[compared.start + latency..compared.end + latency], &whole[compared.clone()]);
+        let distance = relative_distance(streamed, whole);
+        println!("{timing:?}: {distance:.4}");
+        assert!(distance < 0.2, "{timing:?}: {distance}");
+        assert!(power(streamed) < power(&audio[compared]), "{timing:?}: nothing was taken out");
+    }
+}
+
+#[test]
+fn the_loudness_of_a_chunk_is_that_of_the_whole_but_at_its_ends() {
+    const HOP: usize = 480;
+    let audio = bursts(100 * HOP, 48_000);
+    let whole = rms(&audio, 4 * HOP, HOP);
+    for (start, hops) in [(0, 3), (7, 5), (40, 25), (90, 10)] {
+        let part = rms(&audio[start * HOP..(start + hops) * HOP], 4 * HOP, HOP);
+        assert_eq!(part.len(), hops + 1);
+        // Frames of four hops: two on each side of their centre.
+        for hop in 2..hops - 1 {
+            let (found, expected) = (part[hop], whole[start + hop]);
+            assert!((found - expected).abs() <= 1e-6 * expected.max(1e-3), "{start} + {hop}: {found}, {expected}");
+        }
+    }
 }

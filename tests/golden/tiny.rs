@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use syrinx::checkpoint::hubert::EncoderConfig;
-use syrinx::checkpoint::voice::{Resblock, Version, VoiceConfig};
+use syrinx::checkpoint::voice::{Resblock, Version, VoiceConfig, tensor_shapes};
 use syrinx::checkpoint::{Tensor, Tensors};
 use syrinx::dsp::yin::Yin;
 use syrinx::nn::Cpu;
@@ -44,21 +44,34 @@ pub fn voice_config(has_f0: bool, resblock: Resblock, rates: &[usize]) -> VoiceC
 
 /// A voice of `config` with random weights.
 pub fn voice(config: &VoiceConfig) -> Synthesizer<Cpu> {
-    let mut names = Names::default();
-    names.add_text_encoder(config);
-    names.add_flow(config);
-    names.add_generator(config);
-    names.add("emb_g.weight", &[config.speakers, config.gin_channels]);
-    Synthesizer::load(&names.random().weights(), config, &Default::default()).expect("a voice")
+    scaled_voice(config, 1.0)
+}
+
+/// The same with the generator's weights so many times as large.
+fn scaled_voice(config: &VoiceConfig, generator_scale: f32) -> Synthesizer<Cpu> {
+    let names = Names { listing: tensor_shapes(config) };
+    let random = names.random();
+    let scaled = random.iter().map(|(name, tensor)| {
+        let scale = if name.starts_with("dec.") { generator_scale } else { 1.0 };
+        let values = tensor.to_f32().into_iter().map(|value| value * scale).collect();
+        (name.to_owned(), Tensor::from_f32(tensor.shape.clone(), values))
+    });
+    let tensors = Tensors::new("random weights", scaled.collect::<Vec<_>>());
+    Synthesizer::load(&tensors.weights(), config, &Default::default()).expect("a voice")
 }
 
 /// A converter of such a voice, 8 kHz, without index, that tracks pitch by YIN.
 pub fn converter(has_f0: bool) -> Converter<Cpu> {
+    scaled_converter(has_f0, 1.0)
+}
+
+/// The same with the generator's weights so many times as large.
+pub fn scaled_converter(has_f0: bool, generator_scale: f32) -> Converter<Cpu> {
     Converter {
         units: UnitEncoder::new(Arc::new(encoder())),
         retrieval: None,
         tracker: Tracker::Yin(Arc::new(Yin::default())),
-        synth: Synth::new(Arc::new(voice(&voice_config(has_f0, Resblock::One, &[10, 4, 2])))),
+        synth: Synth::new(Arc::new(scaled_voice(&voice_config(has_f0, Resblock::One, &[10, 4, 2]), generator_scale))),
     }
 }
 
@@ -100,75 +113,6 @@ impl Names {
     fn add_biased(&mut self, stem: &str, weight: &[usize], biases: usize) {
         self.add(&format!("{stem}.weight"), weight);
         self.add(&format!("{stem}.bias"), &[biases]);
-    }
-
-    fn add_text_encoder(&mut self, config: &VoiceConfig) {
-        let (width, inner, taps) = (config.hidden_channels, config.filter_channels, config.kernel_size);
-        self.add_biased("enc_p.emb_phone", &[width, config.unit_dim], width);
-        if config.has_f0 {
-            self.add("enc_p.emb_pitch.weight", &[256, width]);
-        }
-        for i in 0..config.layers {
-            let attention = format!("enc_p.encoder.attn_layers.{i}");
-            for part in ["q", "k", "v", "o"] {
-                self.add_biased(&format!("{attention}.conv_{part}"), &[width, width, 1], width);
-            }
-            for part in ["emb_rel_k", "emb_rel_v"] {
-                self.add(&format!("{attention}.{part}"), &[1, 21, width / config.heads]);
-            }
-            self.add_biased(&format!("enc_p.encoder.ffn_layers.{i}.conv_1"), &[inner, width, taps], inner);
-            self.add_biased(&format!("enc_p.encoder.ffn_layers.{i}.conv_2"), &[width, inner, taps], width);
-            for part in ["norm_layers_1", "norm_layers_2"] {
-                self.add(&format!("enc_p.encoder.{part}.{i}.gamma"), &[width]);
-                self.add(&format!("enc_p.encoder.{part}.{i}.beta"), &[width]);
-            }
-        }
-        self.add_biased("enc_p.proj", &[2 * config.inter_channels, width, 1], 2 * config.inter_channels);
-    }
-
-    fn add_flow(&mut self, config: &VoiceConfig) {
-        let (half, width) = (config.inter_channels / 2, config.hidden_channels);
-        for flow in ["flow.flows.0", "flow.flows.2", "flow.flows.4", "flow.flows.6"] {
-            self.add_biased(&format!("{flow}.pre"), &[width, half, 1], width);
-            self.add_biased(&format!("{flow}.post"), &[half, width, 1], half);
-            self.add_biased(&format!("{flow}.enc.cond_layer"), &[6 * width, config.gin_channels, 1], 6 * width);
-            for i in 0..3 {
-                let out = if i == 2 { width } else { 2 * width };
-                self.add_biased(&format!("{flow}.enc.in_layers.{i}"), &[2 * width, width, 5], 2 * width);
-                self.add_biased(&format!("{flow}.enc.res_skip_layers.{i}"), &[out, width, 1], out);
-            }
-        }
-    }
-
-    fn add_generator(&mut self, config: &VoiceConfig) {
-        let first = config.upsample_initial_channel;
-        self.add_biased("dec.conv_pre", &[first, config.inter_channels, 7], first);
-        self.add_biased("dec.cond", &[first, config.gin_channels, 1], first);
-        let lists: &[&str] = if config.resblock == Resblock::One { &["convs1", "convs2"] } else { &["convs"] };
-        let mut block = 0;
-        for (i, &taps) in config.upsample_kernel_sizes.iter().enumerate() {
-            let channels = first >> (i + 1);
-            self.add_biased(&format!("dec.ups.{i}"), &[2 * channels, channels, taps], channels);
-            let stride: usize = config.upsample_rates[i + 1..].iter().product();
-            let source_taps = if i + 1 == config.upsample_rates.len() { 1 } else { 2 * stride };
-            if config.has_f0 {
-                self.add_biased(&format!("dec.noise_convs.{i}"), &[channels, 1, source_taps], channels);
-            }
-            for (&taps, dilations) in config.resblock_kernel_sizes.iter().zip(&config.resblock_dilation_sizes) {
-                for (list, d) in lists.iter().flat_map(|list| (0..dilations.len()).map(move |d| (list, d))) {
-                    self.add_biased(
-                        &format!("dec.resblocks.{block}.{list}.{d}"),
-                        &[channels, channels, taps],
-                        channels,
-                    );
-                }
-                block += 1;
-            }
-        }
-        self.add("dec.conv_post.weight", &[1, first >> config.upsample_rates.len(), 7]);
-        if config.has_f0 {
-            self.add_biased("dec.m_source.l_linear", &[1, 1], 1);
-        }
     }
 
     /// Every tensor with values in -0.3..0.3 that its name seeds.

@@ -176,7 +176,7 @@ fn another_voice_is_heard_from_a_chunk_on_and_numbers_that_are_none_are_silence(
     input[8] = f32::INFINITY;
     bench.block(&input);
     until(|| bench.worker.telemetry().chunks == 2);
-    bench.worker.replace(-1.0).unwrap();
+    bench.worker.replace(-1.0, ConversionParams::default()).unwrap();
     (0..8).for_each(|_| bench.block(&[0.25; CHUNK]));
     assert_eq!(bench.worker.telemetry().non_finite_samples, 2);
     let heard = |chunk: usize| &bench.played[bench.latency + chunk * CHUNK..][..CHUNK];

@@ -10,7 +10,7 @@ mod jack;
 mod null;
 #[cfg(feature = "pipewire")]
 mod pipewire;
-#[cfg(feature = "midi-jack")]
+#[cfg(feature = "jack")]
 #[path = "../cli/running.rs"]
 mod running;
 #[cfg(any(feature = "jack", feature = "pipewire"))]

@@ -2,21 +2,23 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-#[cfg(feature = "midi")]
 use super::midi::Binding;
 use super::slots::SlotChoice;
 use crate::cli::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
-use crate::io::live::{Backend, FileDevice, Pace};
+use crate::io::live::{Backend, FileDevice, MidiInbox, Pace};
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat};
 use crate::live::SessionSettings;
 use crate::params::{ConversionParams, GateParams, LiveParams, Unvoiced};
+use crate::path::stream::JoinKind;
 
 /// Converts live audio.
 #[derive(Args, Clone, Debug)]
@@ -42,9 +44,12 @@ pub struct LiveArgs {
     /// Record: a stereo wav with the input on the left and the output, aligned, on the right
     #[arg(long, value_name = "WAV")]
     pub(super) record: Option<PathBuf>,
+    /// Write over files that are there
+    #[arg(long)]
+    force: bool,
     /// Stop after so many seconds
     #[arg(long, value_name = "S")]
-    pub(super) duration: Option<f64>,
+    duration: Option<f64>,
     /// Telemetry as JSON, one object a line, on standard output
     #[arg(long)]
     json_lines: bool,
@@ -53,7 +58,7 @@ pub struct LiveArgs {
     plain: bool,
     /// Seconds between two lines of telemetry
     #[arg(long, value_name = "S", default_value_t = 1.0)]
-    pub(super) interval: f64,
+    interval: f64,
 }
 
 /// Frames of a block of a recording.
@@ -83,6 +88,10 @@ pub(super) struct DeviceArgs {
     /// Channel to convert, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     channel: u16,
+    /// Channel that plays the monitor, the input as the voice gets it, from 1; may be given many times. The others play
+    /// the voice
+    #[arg(long = "monitor", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    monitors: Vec<u16>,
     /// Frames of a device block to ask for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     block: Option<u32>,
@@ -106,12 +115,33 @@ struct TimingArgs {
     /// Overlap in which chunks are joined in ms, 10 to 500
     #[arg(long, value_name = "MS", default_value_t = 40.0)]
     crossfade: f64,
+    /// How chunks become one signal
+    #[arg(long, value_enum, default_value_t = JoinArg::Seamless)]
+    join: JoinArg,
     /// Time granted to convert a chunk in ms; without this, twice what it takes at the start
     #[arg(long, value_name = "MS")]
     budget: Option<f64>,
     /// Delay of the whole graph in ms, held to the sample: for pictures that go with the sound
     #[arg(long, value_name = "MS")]
     constant_delay: Option<f64>,
+}
+
+/// How chunks become one signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum JoinArg {
+    /// Each goes on exactly where the last one ended
+    Seamless,
+    /// Shifted to where it resembles the last one and faded in, as the reference does
+    Sola,
+}
+
+impl From<JoinArg> for JoinKind {
+    fn from(join: JoinArg) -> Self {
+        match join {
+            JoinArg::Seamless => Self::Seamless,
+            JoinArg::Sola => Self::Sola,
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -146,13 +176,12 @@ pub(super) struct RemoteArgs {
     /// Listen for OSC messages at this UDP address, as in 127.0.0.1:9000
     #[arg(long, value_name = "ADDRESS")]
     pub(super) osc: Option<SocketAddr>,
-    /// Listen to the MIDI ports with this in their names, also to those that appear later
-    #[cfg(feature = "midi")]
+    /// Listen to MIDI: with `--host jack` to the server's ports that this pattern matches, else to the system's ports
+    /// with this in their names; also to those that appear later
     #[arg(long, value_name = "PORT")]
     pub(super) midi: Option<String>,
     /// What a MIDI control does, as `cc1=mix`, `note60=transpose:+12` or `note36=slot:2`. May be given many times; without
     /// it, programs choose the slot, the sustain pedal bypasses and the soft pedal mutes
-    #[cfg(feature = "midi")]
     #[arg(long, value_name = "EVENT=ACTION", requires = "midi")]
     pub(super) midi_map: Vec<Binding>,
     /// Serve metrics for Prometheus at this TCP address, as in 127.0.0.1:9100, under /metrics
@@ -221,6 +250,7 @@ impl LiveArgs {
                 ..gate
             },
             mix: self.levels.mix,
+            monitor: !self.device.monitors.is_empty(),
             ..LiveParams::default()
         };
         live.validate()?;
@@ -230,9 +260,11 @@ impl LiveArgs {
                 crossfade: seconds("--crossfade", self.timing.crossfade)?,
                 context: seconds("--context", self.timing.context)?,
             },
+            join: self.timing.join.into(),
             budget: duration("--budget", self.timing.budget)?,
             total_delay: duration("--constant-delay", self.timing.constant_delay)?,
             input: usize::from(self.device.channel) - 1,
+            monitors: self.device.monitors.iter().map(|&channel| usize::from(channel) - 1).collect(),
             denoise: self.levels.denoise,
             record: self.record.clone(),
             params,
@@ -241,15 +273,64 @@ impl LiveArgs {
         })
     }
 
-    /// What leads to the device.
+    /// The time after which it ends, and the time between two lines of telemetry.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for times that no one waits for.
+    pub(super) fn times(&self) -> Result<(Option<Duration>, Duration)> {
+        let time = |name: &str, seconds: f64, range: RangeInclusive<f64>| {
+            let expected = || format!("{} to {} seconds", range.start(), range.end());
+            // Also refuses NaN.
+            if !range.contains(&seconds) {
+                return Err(Error::argument(name, expected(), seconds));
+            }
+            Ok(Duration::from_secs_f64(seconds))
+        };
+        let duration = self.duration.map(|seconds| time("--duration", seconds, 0.0..=1e7)).transpose()?;
+        Ok((duration, time("--interval", self.interval, 0.05..=3600.0)?))
+    }
+
+    /// Whether what is written takes the place of nothing that shall be kept.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a file that is there, without `--force`, and for one file with two purposes.
+    pub(super) fn check_files(&self) -> Result<()> {
+        let is_file = self.device.host == "file";
+        let file = |name: &Option<String>| name.as_ref().filter(|_| is_file).map(PathBuf::from);
+        let read = file(&self.device.input);
+        let written = [("--out", file(&self.device.output)), ("--record", self.record.clone())];
+        let mut taken: Vec<PathBuf> = read.iter().map(|path| place_of(path)).collect();
+        for (name, path) in written.into_iter().filter_map(|(name, path)| Some((name, path?))) {
+            let place = place_of(&path);
+            if taken.contains(&place) {
+                return Err(Error::argument(name, "a file of its own", path.display()));
+            }
+            if path.exists() && !self.force {
+                return Err(Error::argument(name, "a file that does not exist yet, or --force", path.display()));
+            }
+            taken.push(place);
+        }
+        Ok(())
+    }
+
+    /// Whether the audio system brings MIDI, too.
+    pub(super) fn carries_midi(&self) -> bool {
+        self.device.host == "jack"
+    }
+
+    /// What leads to the device, whose MIDI ports are heard in `midi` if it has such ports.
     ///
     /// # Errors
     /// [`Error::Argument`] for an audio system that this build lacks, or files that are not named as they must be.
-    pub(super) fn backend(&self) -> Result<Box<dyn Backend>> {
+    #[cfg_attr(not(feature = "jack"), expect(unused_variables, reason = "JACK alone carries both"))]
+    pub(super) fn backend(&self, midi: &Arc<MidiInbox>) -> Result<Box<dyn Backend>> {
         match self.device.host.as_str() {
             "file" => Ok(Box::new(self.device.file()?)),
             #[cfg(feature = "jack")]
-            "jack" => Ok(Box::new(self.device.jack())),
+            "jack" => {
+                let midi = self.remote.midi.clone().map(|pattern| (pattern, midi.clone()));
+                Ok(Box::new(self.device.jack(midi)))
+            }
             #[cfg(feature = "cpal")]
             host => Ok(Box::new(self.device.sound_card(host))),
             #[cfg(not(feature = "cpal"))]
@@ -258,6 +339,13 @@ impl LiveArgs {
             }
         }
     }
+}
+
+/// Where a file is or will be, whatever leads there.
+fn place_of(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
+    path.canonicalize().unwrap_or_else(|_| folder.join(path.file_name().unwrap_or_default()))
 }
 
 impl DeviceArgs {
@@ -279,13 +367,21 @@ impl DeviceArgs {
     }
 
     #[cfg(feature = "jack")]
-    fn jack(&self) -> crate::io::live::Jack {
+    fn jack(&self, midi: Option<(String, Arc<MidiInbox>)>) -> crate::io::live::Jack {
+        let channels = self.monitors.iter().copied().max().unwrap_or(0).max(2);
+        let output = |channel: u16| match (self.monitors.contains(&channel), channel) {
+            (true, _) => format!("monitor_{channel}"),
+            (false, 1) => "out_left".into(),
+            (false, 2) => "out_right".into(),
+            (false, _) => format!("out_{channel}"),
+        };
         crate::io::live::Jack {
             client: "syrinx".into(),
             inputs: (1..=self.channel).map(|channel| format!("in_{channel}")).collect(),
-            outputs: vec!["out_left".into(), "out_right".into()],
+            outputs: (1..=channels).map(output).collect(),
             capture: self.input.clone().into_iter().collect(),
             play: self.output.clone().into_iter().collect(),
+            midi,
         }
     }
 

@@ -6,7 +6,6 @@
 pub mod args;
 pub mod lines;
 pub mod metrics;
-#[cfg(feature = "midi")]
 pub mod midi;
 pub mod moment;
 pub mod osc;
@@ -30,7 +29,7 @@ use remote::{Order, Remote};
 use screen::Screen;
 
 use crate::error::{Error, Result};
-use crate::io::live::DeviceState;
+use crate::io::live::{DeviceState, MidiInbox};
 use crate::live::{Control, Session, SessionReport};
 use crate::nn::Cpu;
 
@@ -43,22 +42,24 @@ const PACE: Duration = Duration::from_millis(10);
 /// Arguments out of range, models or devices that are not there, addresses that are taken, files that cannot be written.
 pub fn run(args: &LiveArgs, color: ColorChoice) -> Result<()> {
     let mut settings = args.settings()?;
+    let (limit, interval) = args.times()?;
+    args.check_files()?;
     let models = args.models()?;
-    let backend = args.backend()?;
+    let midi = MidiInbox::new();
+    let backend = args.backend(&midi)?;
     let interrupted = on_interrupt()?;
-    let remote = Remote::start(&args.remote)?;
+    let remote = Remote::start(&args.remote, args.carries_midi(), midi)?;
     let metrics = args.remote.metrics.map(MetricsServer::start).transpose()?;
     let slots = slots::load(&models, &args.slots, &mut settings)?;
     let control = Control::new(slots, &settings)?;
     let session = Session::start(backend, control.converter(), &settings)?;
-    let output = Output::start(args, color, &session, &control)?;
+    let output = Output::start(args, interval, color, &session, &control)?;
     if let Some(address) = remote.osc_address() {
         tracing::info!("OSC is heard at {address}");
     }
     if let Some(metrics) = &metrics {
         tracing::info!("metrics are at http://{}/metrics", metrics.address());
     }
-    let limit = args.duration.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
     Show { session, control, remote, metrics, output, commands: Commands::default(), interrupted, limit }.run()
 }
 
@@ -163,7 +164,13 @@ enum Output {
 
 impl Output {
     #[cfg_attr(not(feature = "tui"), expect(unused_variables, reason = "a screen tells more"))]
-    fn start(args: &LiveArgs, color: ColorChoice, session: &Session<Cpu>, control: &Control<Cpu>) -> Result<Self> {
+    fn start(
+        args: &LiveArgs,
+        interval: Duration,
+        color: ColorChoice,
+        session: &Session<Cpu>,
+        control: &Control<Cpu>,
+    ) -> Result<Self> {
         let manner = args.manner();
         #[cfg(feature = "tui")]
         if manner == Manner::Screen {
@@ -174,7 +181,6 @@ impl Output {
             lines::tell_start(session)?;
             lines::tell_slots(control)?;
         }
-        let interval = Duration::from_secs_f64(args.interval.clamp(0.05, 3600.0));
         Ok(Self::Lines { as_json, interval, next: Instant::now() + interval })
     }
 
@@ -214,11 +220,17 @@ fn finish(report: SessionReport) -> Result<()> {
     recording.unwrap_or(Ok(()))
 }
 
-/// A flag that an interrupt or a request to end sets, so that files are completed.
+/// A flag that an interrupt or a request to end sets, so that files are completed. The second ends the program at once.
 pub(in crate::cli) fn on_interrupt() -> Result<Arc<AtomicBool>> {
+    /// What shells report of a program that was interrupted.
+    const INTERRUPTED: i32 = 130;
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
-    let handler = ctrlc::set_handler(move || set.store(true, Ordering::Relaxed));
+    let handler = ctrlc::set_handler(move || {
+        if set.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+    });
     handler.map_err(|error| Error::io("the interrupt signal", std::io::Error::other(error)))?;
     Ok(flag)
 }

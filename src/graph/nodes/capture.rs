@@ -28,6 +28,8 @@ pub struct CaptureTelemetry {
     pub starvation: Starvation,
     /// Samples that were left out since too many waited.
     pub dropped_samples: u64,
+    /// Times that samples were left out.
+    pub drops: u64,
     /// Samples that wait.
     pub waiting_samples: usize,
     /// How much faster than ours the other clock runs, in parts per million.
@@ -176,6 +178,7 @@ impl RtCapture {
     fn leave_out(&mut self, samples: usize) {
         self.playout.drop_oldest(samples);
         self.counts.dropped_samples += samples as u64;
+        self.counts.drops += 1;
         self.drift.jumped();
         self.look.restart();
     }

@@ -111,6 +111,7 @@ impl Node for Link {
             playout,
             latency_samples: settings.lead_samples + settings.worker_latency_samples,
             rates_hz: (u64::from(setup.rate_hz), u64::from(setup.output_rate_hz)),
+            sent: 0,
             forgiven: 0,
             starved: None,
             patient: true,
@@ -126,6 +127,8 @@ struct RtLink {
     playout: Playout,
     latency_samples: usize,
     rates_hz: (u64, u64),
+    /// Samples that the worker has got or will get.
+    sent: u64,
     /// Samples at the output rate that will never come, as far as the playout was told.
     forgiven: u64,
     /// The count of silent samples when the gap that lasts began.
@@ -139,10 +142,10 @@ struct RtLink {
 
 impl RtLink {
     fn send(&mut self, samples: &[f32]) {
-        self.tx.push(samples);
+        self.sent += self.tx.push(samples) as u64;
         let (in_hz, out_hz) = self.rates_hz;
         let never = self.tx.lost() * out_hz / in_hz;
-        self.playout.forgive((never - self.forgiven) as usize);
+        self.playout.forgive(self.sent * out_hz / in_hz, (never - self.forgiven) as usize);
         self.forgiven = never;
     }
 

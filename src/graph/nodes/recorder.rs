@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use hound::{SampleFormat, WavSpec, WavWriter};
@@ -26,6 +26,10 @@ type Frame = [f32; 2];
 
 /// Seconds that a slow disk may take before frames are lost.
 const PATIENCE_S: usize = 4;
+/// Longest wait for the disk while the audio server has no clock.
+const FREEWHEEL_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two looks at the queue meanwhile.
+const FREEWHEEL_PAUSE: Duration = Duration::from_micros(500);
 /// How often the writer looks for frames.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often what was written is made sure of, per second.
@@ -149,7 +153,12 @@ impl Recording {
         let writer = self.writer.take()?;
         self.counts.stop.store(true, Ordering::Release);
         writer.thread().unpark();
-        writer.join().ok()
+        Some(writer.join().unwrap_or_else(|_| RecordingReport {
+            files: Vec::new(),
+            frames: self.counts.written.load(Ordering::Relaxed),
+            lost_frames: self.counts.lost.load(Ordering::Relaxed),
+            failure: Some(Error::io("the recording", std::io::Error::other("its thread panicked"))),
+        }))
     }
 }
 
@@ -168,7 +177,12 @@ impl Node for Recorder {
         if setup.rate_hz != self.rate_hz {
             return Err(Error::argument("rate", format!("{} Hz, as its file has", self.rate_hz), setup.rate_hz));
         }
-        Ok(Box::new(RtRecorder { queue: self.frames, counts: self.counts, frames: vec![[0.0; 2]; setup.max_block] }))
+        Ok(Box::new(RtRecorder {
+            queue: self.frames,
+            counts: self.counts,
+            frames: vec![[0.0; 2]; setup.max_block],
+            patient: true,
+        }))
     }
 }
 
@@ -176,6 +190,8 @@ struct RtRecorder {
     queue: HeapProd<Frame>,
     counts: Arc<Counts>,
     frames: Vec<Frame>,
+    /// Whether the disk has kept up whenever it was waited for.
+    patient: bool,
 }
 
 impl RtNode for RtRecorder {
@@ -188,7 +204,14 @@ impl RtNode for RtRecorder {
         for ((frame, &left), &right) in frames.iter_mut().zip(left).zip(right) {
             *frame = [left, right];
         }
-        let lost = frames.len() - self.queue.push_slice(frames);
+        let mut sent = self.queue.push_slice(frames);
+        let start = Instant::now();
+        while sent < frames.len() && block.freewheel && self.patient {
+            self.patient = start.elapsed() < FREEWHEEL_PATIENCE;
+            std::thread::sleep(FREEWHEEL_PAUSE);
+            sent += self.queue.push_slice(&frames[sent..]);
+        }
+        let lost = frames.len() - sent;
         if lost > 0 && !self.counts.stop.load(Ordering::Relaxed) {
             self.counts.lost.fetch_add(lost as u64, Ordering::Relaxed);
         }
@@ -260,6 +283,8 @@ impl Writer {
     /// The first of the next taps that has frames. Graphs that were never heard have none.
     fn next_tap(&mut self) -> Option<Tap> {
         self.next.extend(self.arriving.try_iter());
+        // Graphs that could not be built leave taps in which nothing will ever be.
+        self.next.retain(|tap| tap.queue.write_is_held() || !tap.queue.is_empty());
         let first = self.next.iter().position(|tap| !tap.queue.is_empty())?;
         self.next.drain(..first);
         self.next.pop_front()
@@ -341,11 +366,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Closes `file` and opens `name-2.wav`, `name-3.wav` and so on in its place.
+    /// Closes `file` and opens `name-2.wav`, `name-3.wav` and so on in its place, the first that is not there.
     fn continue_in_next(&mut self, file: &mut WavFile) -> Result<()> {
         let first = &self.report.files[0];
         let stem = first.file_stem().unwrap_or_default().to_string_lossy();
-        let next = first.with_file_name(format!("{stem}-{}.wav", self.report.files.len() + 1));
+        let names = (self.report.files.len() + 1..).map(|n| first.with_file_name(format!("{stem}-{n}.wav")));
+        let next = names.into_iter().find(|path| !path.exists()).unwrap_or_else(|| first.clone());
         let full = std::mem::replace(file, open(&next, self.tap.rate_hz, self.format)?);
         full.finalize().map_err(|error| of_file(self.path(), error))?;
         self.settle();

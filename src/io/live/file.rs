@@ -65,7 +65,7 @@ impl Backend for FileDevice {
             running.put(Box::new(processor));
             running.set_state(DeviceState::Running);
             let player = Player::new(device, recording, running.clone());
-            RunningDevice::run(running, format, move || player.run())
+            RunningDevice::run(running, format, move || player.run()).complete()
         }))
     }
 }
@@ -105,6 +105,11 @@ impl Player {
             latency.get_or_insert_with(|| self.seat.graph_latency());
         }
         let latency = latency.unwrap_or_default();
+        if self.seat.is_stopping() {
+            // No one listens any more: what is on its way comes as fast as it goes.
+            self.device.pace = Pace::AsFastAsPossible;
+            self.seat.set_freewheel(true);
+        }
         self.drain(heard + latency);
         let samples = self.played[latency..latency + heard].to_vec();
         let recording = Recording { samples, sample_rate_hz: self.recording.sample_rate_hz };

@@ -64,6 +64,7 @@ pub mod jack;
 mod job;
 pub mod listing;
 pub mod loopback;
+pub mod midi;
 pub mod null;
 mod open;
 pub mod priority;
@@ -79,6 +80,7 @@ pub use file::{FileDevice, Pace};
 pub use jack::Jack;
 pub use listing::{DeviceInfo, DirectionInfo, HostInfo};
 pub use loopback::Loopback;
+pub use midi::MidiInbox;
 pub use null::{Null, NullClock};
 pub use open::{OpenDevice, RunningDevice, Stopped};
 #[cfg(feature = "cpal")]

@@ -57,6 +57,8 @@ pub struct RunningDevice {
     seat: Arc<Seat>,
     format: DeviceFormat,
     thread: Option<JoinHandle<Option<Error>>>,
+    /// Time that it may take to stop; nothing for as long as it takes.
+    patience: Option<Duration>,
 }
 
 /// What a device gives back.
@@ -78,12 +80,18 @@ impl RunningDevice {
     ) -> Self {
         let thread = std::thread::Builder::new().name("syrinx device".into()).spawn(work);
         let thread = thread.inspect_err(|error| seat.send(DeviceEvent::Failed { reason: error.to_string() })).ok();
-        Self { seat, format, thread }
+        Self { seat, format, thread, patience: Some(STOPPING) }
+    }
+
+    /// The same for a device that no server can hang, and that has work to complete when it stops.
+    pub(super) fn complete(mut self) -> Self {
+        self.patience = None;
+        self
     }
 
     /// A device that needs no looking after.
     pub(super) fn unattended(seat: Arc<Seat>, format: DeviceFormat) -> Self {
-        Self { seat, format, thread: None }
+        Self { seat, format, thread: None, patience: Some(STOPPING) }
     }
 
     /// What it was like when it was opened.
@@ -130,7 +138,7 @@ impl RunningDevice {
             thread.thread().unpark();
             let start = Instant::now();
             while !thread.is_finished() {
-                if start.elapsed() > STOPPING {
+                if self.patience.is_some_and(|patience| start.elapsed() > patience) {
                     return Some(Error::device("the device", "does not stop", "it was left behind"));
                 }
                 std::thread::sleep(Duration::from_millis(1));

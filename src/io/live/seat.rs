@@ -150,6 +150,11 @@ impl Seat {
         let _ = self.events.force_push(event);
     }
 
+    /// The same from a callback, which frees nothing: the new one goes if no one reads. It holds no text.
+    fn send_plain(&self, event: DeviceEvent) {
+        let _ = self.events.push(event);
+    }
+
     pub(super) fn next_event(&self) -> Option<DeviceEvent> {
         self.events.pop()
     }
@@ -190,13 +195,13 @@ impl Seat {
 
     pub(super) fn set_freewheel(&self, freewheel: bool) {
         if self.freewheel.swap(freewheel, Ordering::Relaxed) != freewheel {
-            self.send(DeviceEvent::Freewheel(freewheel));
+            self.send_plain(DeviceEvent::Freewheel(freewheel));
         }
     }
 
     pub(super) fn set_priority(&self, priority: Priority) {
         if self.priority.swap(priority as u8, Ordering::Relaxed) != priority as u8 {
-            self.send(DeviceEvent::Priority(priority));
+            self.send_plain(DeviceEvent::Priority(priority));
         }
     }
 

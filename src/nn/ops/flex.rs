@@ -13,7 +13,7 @@ use super::cpu::level::Level;
 use super::cpu::linear::Linear;
 use super::cpu::residual_stage::{self, ResidualStage};
 use super::cpu::{Around, activation};
-use super::{Activation, Conv1dSpec, Fused, Kernel1d, ResidualBlock, VoiceOps};
+use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, VoiceOps};
 
 /// Whether a tensor's values lie in order in one buffer of their own.
 fn contiguous<const D: usize>(x: Tensor<Flex, D>) -> FlexTensor {
@@ -176,14 +176,13 @@ impl VoiceOps for Flex {
         query: Tensor<Self, 3>,
         key: Tensor<Self, 3>,
         value: Tensor<Self, 3>,
-        heads: usize,
-        scale: f32,
+        spec: AttentionSpec,
     ) -> Tensor<Self, 3> {
         let dims @ [_, queries, width] = query.dims();
         let [_, keys, _] = key.dims();
         assert_eq!(key.dims(), [dims[0], keys, width], "keys must be as many and as wide as the queries");
         assert_eq!(key.dims(), value.dims(), "there must be a value for each key");
-        let attention = Attention { level: Level::best(), heads, size: width / heads, queries, keys, scale };
+        let attention = Attention { level: Level::best(), spec, size: width / spec.heads, queries, keys };
         let (key, value) = (contiguous(key), contiguous(value));
         fused(query, Fused::default(), dims, |query, _, out| {
             let (key, value): (&[f32], &[f32]) = (key.storage(), value.storage());

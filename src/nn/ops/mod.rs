@@ -11,9 +11,16 @@ pub mod plain;
 mod tests;
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+
+/// The instructions that the CPU's kernels use on this machine: `avx512`, `avx2+fma` or `portable`.
+#[must_use]
+pub fn instructions() -> &'static str {
+    cpu::level::Level::best().name()
+}
 
 /// An elementwise function applied while a kernel reads or writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -100,6 +107,27 @@ impl Conv1dSpec {
     }
 }
 
+/// How rows attend to rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionSpec {
+    /// Independent parts of the features.
+    pub heads: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Rows before and after its own that a row looks at; there are as many keys as queries then. All rows, if none.
+    pub span: Option<[usize; 2]>,
+}
+
+impl AttentionSpec {
+    /// The keys in sight of a run of queries, of `keys`.
+    fn in_sight(self, queries: Range<usize>, keys: usize) -> Range<usize> {
+        match self.span {
+            Some([before, after]) => queries.start.saturating_sub(before)..queries.end.saturating_add(after).min(keys),
+            None => 0..keys,
+        }
+    }
+}
+
 /// The hot operations of the voice networks.
 ///
 /// Weights are prepared once, at load, into whatever layout the backend reads fastest.
@@ -180,17 +208,16 @@ pub trait VoiceOps: Backend {
         plain::gate(x)
     }
 
-    /// For each of `heads` heads, `softmax(scale * query key^T) value`; `query` is `[batch, queries, heads * size]`,
-    /// `key` and `value` `[batch, keys, heads * size]`, the result of `query`'s shape.
+    /// For each head, `softmax(scale * query key^T) value` over the keys in sight; `query` is
+    /// `[batch, queries, heads * size]`, `key` and `value` `[batch, keys, heads * size]`, the result of `query`'s shape.
     #[must_use]
     fn attention(
         query: Tensor<Self, 3>,
         key: Tensor<Self, 3>,
         value: Tensor<Self, 3>,
-        heads: usize,
-        scale: f32,
+        spec: AttentionSpec,
     ) -> Tensor<Self, 3> {
-        plain::attention(query, key, value, heads, scale)
+        plain::attention(query, key, value, spec)
     }
 
     /// Exponentials along the last dimension, scaled to a sum of 1.

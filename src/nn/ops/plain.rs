@@ -3,9 +3,9 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Bool, Tensor, TensorData, activation};
 
-use super::{Activation, Conv1dSpec, Fused, Kernel1d, ResidualBlock};
+use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock};
 
 /// Slope of the leaky rectifiers inside residual blocks.
 const RESIDUAL_SLOPE: f32 = 0.1;
@@ -175,15 +175,24 @@ pub fn attention<B: Backend>(
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,
     value: Tensor<B, 3>,
-    heads: usize,
-    scale: f32,
+    spec: AttentionSpec,
 ) -> Tensor<B, 3> {
-    let dims = query.dims();
+    let AttentionSpec { heads, scale, .. } = spec;
+    let (dims, keys, device) = (query.dims(), key.dims()[1], query.device());
     let split = |x: Tensor<B, 3>| {
         let [batch, rows, width] = x.dims();
         x.reshape([batch, rows, heads, width / heads]).swap_dims(1, 2)
     };
-    let scores = (split(query) * scale).matmul(split(key).swap_dims(2, 3));
+    let mut scores = (split(query) * scale).matmul(split(key).swap_dims(2, 3));
+    if spec.span.is_some() {
+        let hidden = |row: usize| {
+            let in_sight = spec.in_sight(row..row + 1, keys);
+            (0..keys).map(move |key| !in_sight.contains(&key))
+        };
+        let hidden = TensorData::new((0..dims[1]).flat_map(hidden).collect(), [1, 1, dims[1], keys]);
+        let hidden = Tensor::<B, 4, Bool>::from_data(hidden, &device).expand(scores.dims());
+        scores = scores.mask_fill(hidden, f32::NEG_INFINITY);
+    }
     softmax(scores).matmul(split(value)).swap_dims(1, 2).reshape(dims)
 }
 

@@ -15,7 +15,7 @@ use super::cpu::linear::Linear;
 use super::cpu::residual_stage::{self, ResidualStage};
 use super::cpu::tap_sum::{self, TapSum};
 use super::cpu::{Around, activation};
-use super::{Activation, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, plain};
+use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, plain};
 
 /// Sums here have at most a few hundred terms of products of numbers in -1..1, whose rounding errors stay below this.
 const TOLERANCE: f32 = 2e-5;
@@ -331,19 +331,21 @@ proptest! {
     #[test]
     fn attention_equals_its_plain_twin(
         [heads, size, queries, keys] in [1..5_usize, 1..20_usize, 1..120_usize, 1..120_usize],
+        span in prop::option::of([0..60_usize, 0..10_usize]),
     ) {
+        let keys = if span.is_some() { queries } else { keys };
+        let spec = AttentionSpec { heads, scale: 0.7, span };
         let width = heads * size;
         let [query, key, value] = [(1, queries), (2, keys), (3, keys)].map(|(seed, rows)| noise(seed, rows * width));
         let expected = values(plain::attention(
             tensor(&query, [1, queries, width]),
             tensor(&key, [1, keys, width]),
             tensor(&value, [1, keys, width]),
-            heads,
-            0.7,
+            spec,
         ));
         for level in Level::available() {
             let mut found = vec![f32::NAN; query.len()];
-            let attention = Attention { level, heads, size, queries, keys, scale: 0.7 };
+            let attention = Attention { level, spec, size, queries, keys };
             attention.run(Inputs { query: &query, key: &key, value: &value }, &mut found);
             assert_close(level, &found, &expected);
         }
@@ -410,8 +412,34 @@ fn residual_stage_equals_its_plain_twin_over_several_tiles() {
     check_stage([1, 40, 1860], &[(5, &[1, 2]), (9, &[2, 6])], false);
 }
 
+#[test]
+fn residual_stage_equals_its_plain_twin_where_blocks_reach_far() {
+    // A tile of four times the reach is longer than the longest else.
+    check_stage([1, 2, 6000], &[(13, &[64, 64, 64])], false);
+    // Margins that would fill a tile of planes, and exceed it.
+    check_stage([1, 40, 1600], &[(43, &[1, 1, 1])], true);
+    check_stage([1, 40, 1600], &[(63, &[1, 1, 1])], false);
+}
+
 /// A function in double precision.
 type Exact = fn(f64) -> f64;
+
+#[test]
+fn what_is_not_a_number_stays_so_through_every_activation_but_the_rectifier() {
+    let functions =
+        [Activation::LeakyRelu(0.1), Activation::Gelu, Activation::Silu, Activation::Tanh, Activation::Sigmoid];
+    for level in Level::available() {
+        for activation in functions {
+            // A whole vector and a part of one.
+            let mut found = [0.0; 19];
+            activation::copy(level, &[f32::NAN; 19], &mut found, activation);
+            assert!(found.iter().all(|value| value.is_nan()), "{level:?} {activation:?}: {found:?}");
+        }
+        let mut found = [0.0; 2];
+        activation::copy(level, &[f32::INFINITY, f32::NEG_INFINITY], &mut found, Activation::Tanh);
+        assert_eq!(found, [1.0, -1.0], "{level:?}");
+    }
+}
 
 #[test]
 fn activations_stay_within_a_millionth_of_double_precision() {

@@ -10,7 +10,7 @@ use super::ops::{Activation, Fused, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::dsp::PitchTrack;
 use crate::dsp::mel::{FilterBank, LogMel, MelScale};
-use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, require_audio};
+use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, TrackWindows, require_audio};
 use crate::dsp::salience::{around, bin_cents, cents_to_hz, peak, weighted_cents};
 use crate::dsp::stft::{Edge, Stft, pad};
 use crate::error::Result;
@@ -24,6 +24,10 @@ const FFT_SAMPLES: usize = 1024;
 const RANGE_HZ: [f64; 2] = [30.0, 8000.0];
 /// Mel magnitudes below this count as this before the logarithm.
 const MEL_FLOOR: f32 = 1e-5;
+/// Largest sizes of any network worth loading: they bound what is allocated for a second of audio.
+const MOST_BANDS: usize = 1024;
+const MOST_BINS: usize = 4096;
+const WIDEST: usize = 8192;
 /// The reference pads to this many frames whatever the depth of the network.
 const FRAMES_MULTIPLE: usize = 32;
 
@@ -50,17 +54,20 @@ impl<B: VoiceOps> Rmvpe<B> {
     /// A tensor is missing, holds a value that is not finite, or does not fit the one before it.
     pub fn load(weights: &Weights<'_>, device: &B::Device) -> Result<Self> {
         let (unet, channels) = UNet::load(&weights.child("unet"), device)?;
-        let [planes, ..] = weights.shape::<4>("cnn.weight")?;
+        let [planes, ..] = weights.shape_within::<4>("cnn.weight", WIDEST)?;
         let gru = weights.child("fc.0.gru");
-        let [_, features] = gru.shape::<2>("weight_ih_l0")?;
-        let [_, hidden] = gru.shape::<2>("weight_hh_l0")?;
+        let [_, features] = gru.shape_within::<2>("weight_ih_l0", 3 * WIDEST)?;
+        let [_, hidden] = gru.shape_within::<2>("weight_hh_l0", 3 * WIDEST)?;
         let bands = features.checked_div(planes).unwrap_or(0);
         let multiple = unet.multiple().unwrap_or(usize::MAX);
-        if bands == 0 || bands * planes != features || bands % multiple != 0 {
-            let expected = format!("a multiple of {planes} planes of {multiple} mel bands");
+        if bands == 0 || bands > MOST_BANDS || bands * planes != features || bands % multiple != 0 {
+            let expected = format!("a multiple of {planes} planes of {multiple} mel bands, at most {MOST_BANDS}");
             return Err(gru.error("weight_ih_l0", expected, features));
         }
-        let [bins, _] = weights.shape::<2>("fc.1.weight")?;
+        let [bins, inputs] = weights.shape_within::<2>("fc.1.weight", 6 * WIDEST)?;
+        if bins > MOST_BINS {
+            return Err(weights.error("fc.1.weight", format!("1 to {MOST_BINS} bins"), format!("[{bins}, {inputs}]")));
+        }
         let direction = |suffix: &str| load_gru::<B>(&gru, suffix, features, hidden, device);
         Ok(Self {
             front_end: LogMel {
@@ -115,13 +122,23 @@ impl<B: VoiceOps> Rmvpe<B> {
 
     /// Tracks the pitch of 16 kHz audio; frames whose salience is at most `threshold` are unvoiced.
     ///
-    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the largest salience of a frame. The whole audio goes
-    /// through the network at once, as in the reference: its recurrent layer reads all of it in both directions.
+    /// The usual threshold is [`DEFAULT_THRESHOLD`]. `voicing` is the largest salience of a frame. Audio of up to 160
+    /// seconds goes through the network at once, as in the reference: its recurrent layer reads all of it in both
+    /// directions. Longer audio goes through in windows: see [`f0_in`](Self::f0_in).
     ///
     /// # Errors
     /// The audio is empty.
     pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
-        Ok(decode(&self.salience(&self.mel(audio_16k)?), self.bins, threshold))
+        self.f0_in(TrackWindows::default(), audio_16k, threshold)
+    }
+
+    /// As [`f0`](Self::f0) in windows of other sizes. The context holds all that the convolutions reach; what is left
+    /// out is what the recurrent layer remembers from beyond it.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn f0_in(&self, windows: TrackWindows, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
+        windows.track(audio_16k, |audio| Ok(decode(&self.salience(&self.mel(audio)?), self.bins, threshold)))
     }
 }
 
@@ -154,4 +171,33 @@ pub fn decode(salience: &[f32], bins: usize, threshold: f32) -> PitchTrack {
     };
     let (f0_hz, voicing) = salience.chunks_exact(bins.max(1)).map(frame).unzip();
     PitchTrack { f0_hz, voicing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Tensors;
+    use crate::nn::Cpu;
+    use crate::nn::recorded::Recorded;
+
+    #[test]
+    fn every_part_of_the_network_gives_what_the_reference_recorded() {
+        /// Sums in another order, of values up to some tens.
+        const TOLERANCE: f32 = 3e-5;
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rmvpe_small.pt");
+        let tensors = Tensors::open(path).expect("a checkpoint");
+        let network = Rmvpe::<Cpu>::load(&tensors.weights(), &Default::default()).expect("a network");
+        let recorded = Recorded::open("rmvpe_small");
+        let mel = recorded.tensor::<3>("0.out.mel").swap_dims(1, 2).unsqueeze_dim::<4>(1);
+        let x = mel * network.input.scale[0] + network.input.shift[0];
+        recorded.check("0.mid.unet.encoder.bn", x.clone(), TOLERANCE);
+        network.unet.check_parts(x.clone(), &recorded, TOLERANCE);
+        let x = network.join.fused(network.unet.forward(x), Fused::default());
+        recorded.check("0.mid.cnn", x.clone(), TOLERANCE);
+        let x: Tensor<Cpu, 3> = x.swap_dims(1, 2).flatten(2, 3);
+        let both = vec![Cpu::gru(&network.forward, x.clone(), false), Cpu::gru(&network.backward, x, true)];
+        let x = Tensor::cat(both, 2);
+        recorded.check("0.mid.gru", x.clone(), TOLERANCE);
+        recorded.check("0.mid.fc_linear", network.output.fused(x, Fused::default()), TOLERANCE);
+    }
 }

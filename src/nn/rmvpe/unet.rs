@@ -3,12 +3,17 @@
 use burn::tensor::{Tensor, module};
 
 use crate::checkpoint::Weights;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::layers::{BatchNorm, Conv2d, ConvTranspose2d};
 use crate::nn::ops::{Activation, Fused, VoiceOps};
 
 /// Added to running variances, as torch does by default.
 pub(super) const NORM_EPSILON: f32 = 1e-5;
+
+/// Most levels, blocks in a row, and channels of any network worth loading.
+const MOST_LEVELS: usize = 8;
+const MOST_BLOCKS: usize = 64;
+const MOST_CHANNELS: usize = 8192;
 
 /// Two 3 x 3 convolutions beside a shortcut.
 #[derive(Clone, Debug)]
@@ -21,7 +26,7 @@ struct ResidualBlock<B: VoiceOps> {
 impl<B: VoiceOps> ResidualBlock<B> {
     /// Loads a block that reads `input` channels; returns it with the channels it gives.
     fn load(weights: &Weights<'_>, input: usize, device: &B::Device) -> Result<(Self, usize)> {
-        let [out, ..] = weights.shape::<4>("conv.0.weight")?;
+        let [out, ..] = weights.shape_within::<4>("conv.0.weight", MOST_CHANNELS)?;
         let convolution = |index: usize, input: usize| {
             let norm = BatchNorm::load(&weights.child(format!("conv.{}", index + 1)), out, NORM_EPSILON)?;
             Conv2d::load_normalised(&weights.child(format!("conv.{index}")), [out, input, 3, 3], &norm, device)
@@ -50,6 +55,7 @@ impl<B: VoiceOps> Blocks<B> {
     fn load(weights: &Weights<'_>, mut channels: usize, device: &B::Device) -> Result<(Self, usize)> {
         let mut blocks = Vec::new();
         while blocks.is_empty() || weights.has(format!("{}.conv.0.weight", blocks.len())) {
+            refuse_more(weights, blocks.len(), MOST_BLOCKS, "blocks in a row")?;
             let (block, out) = ResidualBlock::load(&weights.child(blocks.len()), channels, device)?;
             blocks.push(block);
             channels = out;
@@ -62,6 +68,14 @@ impl<B: VoiceOps> Blocks<B> {
     }
 }
 
+/// Refuses a part beyond the first `most`, of which `so_far` are loaded.
+fn refuse_more(weights: &Weights<'_>, so_far: usize, most: usize, parts: &str) -> Result<()> {
+    if so_far < most {
+        return Ok(());
+    }
+    Err(Error::format(weights.path(), format!("at most {most} {parts}"), "more"))
+}
+
 /// One level of the decoder.
 #[derive(Clone, Debug)]
 struct Up<B: VoiceOps> {
@@ -72,7 +86,7 @@ struct Up<B: VoiceOps> {
 impl<B: VoiceOps> Up<B> {
     /// Loads the level that reads `input` channels and joins a skip of `skip` channels.
     fn load(weights: &Weights<'_>, input: usize, skip: usize, device: &B::Device) -> Result<(Self, usize)> {
-        let [_, out, ..] = weights.shape::<4>("conv1.0.weight")?;
+        let [_, out, ..] = weights.shape_within::<4>("conv1.0.weight", MOST_CHANNELS)?;
         let norm = BatchNorm::load(&weights.child("conv1.1"), out, NORM_EPSILON)?;
         let double = ConvTranspose2d::load_normalised(&weights.child("conv1.0"), [input, out], &norm, device)?;
         let (blocks, channels) = Blocks::load(&weights.child("conv2"), out + skip, device)?;
@@ -100,6 +114,7 @@ impl<B: VoiceOps> UNet<B> {
         let (mut channels, mut skips) = (1, Vec::new());
         let has = |part: &str, level: usize| weights.has(format!("{part}.layers.{level}.conv.0.conv.0.weight"));
         while down.is_empty() || has("encoder", down.len()) {
+            refuse_more(weights, down.len(), MOST_LEVELS, "encoder levels")?;
             let at = weights.child(format!("encoder.layers.{}.conv", down.len()));
             let (blocks, out) = Blocks::load(&at, channels, device)?;
             down.push(blocks);
@@ -107,6 +122,7 @@ impl<B: VoiceOps> UNet<B> {
             channels = out;
         }
         while bottom.is_empty() || has("intermediate", bottom.len()) {
+            refuse_more(weights, bottom.len(), MOST_BLOCKS, "intermediate layers")?;
             let at = weights.child(format!("intermediate.layers.{}.conv", bottom.len()));
             let (blocks, out) = Blocks::load(&at, channels, device)?;
             bottom.push(blocks);
@@ -140,5 +156,31 @@ impl<B: VoiceOps> UNet<B> {
             }
         }
         x
+    }
+}
+
+#[cfg(test)]
+impl UNet<crate::nn::Cpu> {
+    /// Holds the first level on each way and what lies between them against a record.
+    pub(super) fn check_parts(
+        &self,
+        x: Tensor<crate::nn::Cpu, 4>,
+        recorded: &crate::nn::recorded::Recorded,
+        tolerance: f32,
+    ) {
+        let (mut x, mut skips) = (x, Vec::new());
+        for blocks in &self.down {
+            let level = blocks.forward(x);
+            x = module::avg_pool2d(level.clone(), [2, 2], [2, 2], [0, 0], true, false);
+            skips.push(level);
+        }
+        recorded.check("0.mid.unet.encoder.0.pre_pool", skips[0].clone(), tolerance);
+        recorded.check("0.mid.unet.encoder.out", x.clone(), tolerance);
+        let x = self.bottom.iter().fold(x, |x, blocks| blocks.forward(x));
+        recorded.check("0.mid.unet.intermediate", x.clone(), tolerance);
+        let x = self.up[0].forward(x, skips.pop().expect("a level"));
+        recorded.check("0.mid.unet.decoder.0", x.clone(), tolerance);
+        let x = self.up[1..].iter().zip(skips.into_iter().rev()).fold(x, |x, (up, skip)| up.forward(x, skip));
+        recorded.check("0.mid.unet.out", x, tolerance);
     }
 }

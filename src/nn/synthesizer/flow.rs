@@ -109,3 +109,21 @@ impl<B: VoiceOps> Coupling<B> {
         output
     }
 }
+
+#[cfg(test)]
+impl Flow<crate::nn::Cpu> {
+    /// Holds what leaves each coupling against a record; returns the latents.
+    pub(super) fn check_parts(
+        &self,
+        prior: Tensor<crate::nn::Cpu, 3>,
+        speaker: &Tensor<crate::nn::Cpu, 3>,
+        recorded: &crate::nn::recorded::Recorded,
+        tolerance: f32,
+    ) -> Tensor<crate::nn::Cpu, 3> {
+        self.couplings.iter().zip(COUPLINGS).rev().fold(prior, |z, (coupling, number)| {
+            let z = coupling.reverse(z.flip([1]), speaker);
+            recorded.check(&format!("mid.flow.flows.{number}.out"), z.clone(), tolerance);
+            z
+        })
+    }
+}

@@ -189,3 +189,37 @@ fn margins_hops(config: &VoiceConfig) -> Vec<f64> {
     margins.reverse();
     margins
 }
+
+#[cfg(test)]
+impl Generator<crate::nn::Cpu> {
+    /// Holds the first convolution, the source at each stage, the upsampled signal and the mean of the residual blocks
+    /// against a record.
+    pub(super) fn check_parts(
+        &self,
+        latents: Tensor<crate::nn::Cpu, 3>,
+        source: &Tensor<crate::nn::Cpu, 3>,
+        speaker: &Tensor<crate::nn::Cpu, 3>,
+        recorded: &crate::nn::recorded::Recorded,
+        tolerance: f32,
+    ) {
+        use crate::nn::Cpu;
+        let pre = self.pre.forward(latents);
+        recorded.check("mid.dec.conv_pre", pre.clone(), tolerance);
+        for number in [0, 1, 3] {
+            let conv = self.stages[number].source.as_ref().expect("a source");
+            recorded.check(&format!("mid.dec.noise_convs.{number}"), conv.forward(source.clone()), tolerance);
+        }
+        let mut x = pre + self.condition.forward(speaker.clone());
+        for (number, stage) in self.stages[..2].iter().enumerate() {
+            let upsampled = stage.upsample.fused(x, Fused::before(Activation::LeakyRelu(SLOPE)));
+            recorded.check(&format!("mid.dec.ups.{number}"), upsampled.clone(), tolerance);
+            let conv = stage.source.as_ref().expect("a source");
+            x = Cpu::residual_stage(&stage.blocks, upsampled + conv.forward(source.clone()));
+            if number == 0 {
+                let block = |index: usize| recorded.tensor::<3>(&format!("mid.dec.resblocks.{index}"));
+                let worst: f32 = (x.clone() - (block(0) + block(1) + block(2)) / 3.0).abs().max().into_scalar();
+                assert!(worst <= tolerance, "the mean of the first stage's blocks differs by {worst:e}");
+            }
+        }
+    }
+}

@@ -10,10 +10,11 @@ mod source;
 mod text_encoder;
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use burn::tensor::Tensor;
 
-use super::layers::{load, tensor};
+use super::layers::{load, tensor, values};
 use super::ops::VoiceOps;
 use crate::checkpoint::Weights;
 use crate::checkpoint::voice::VoiceConfig;
@@ -35,6 +36,8 @@ pub struct Synthesizer<B: VoiceOps> {
     source: Option<Source>,
     /// One row per speaker, `[speakers, gin_channels]`.
     speakers: Tensor<B, 2>,
+    /// The file it came from, for messages.
+    path: PathBuf,
     device: B::Device,
 }
 
@@ -65,6 +68,7 @@ impl<B: VoiceOps> Synthesizer<B> {
             source,
             speakers: load(weights, "emb_g.weight", [config.speakers, config.gin_channels], device)?,
             config: config.clone(),
+            path: weights.path().to_owned(),
             device: device.clone(),
         })
     }
@@ -154,6 +158,24 @@ impl<B: VoiceOps> Synthesizer<B> {
         Ok(self.generator.forward(latents, source, speaker, wanted))
     }
 
+    /// The samples of [`generate`](Self::generate).
+    ///
+    /// # Errors
+    /// As there, and [`Error::Format`] where the voice's values exceed what `f32` can hold.
+    pub fn audio(
+        &self,
+        latents: Tensor<B, 3>,
+        source: Option<&[f32]>,
+        speaker: &Tensor<B, 3>,
+        wanted: Range<usize>,
+    ) -> Result<Vec<f32>> {
+        let audio = values(self.generate(latents, source, speaker, wanted)?);
+        match audio.iter().find(|sample| !sample.is_finite()) {
+            Some(bad) => Err(Error::format(&self.path, "a voice whose samples are finite", bad)),
+            None => Ok(audio),
+        }
+    }
+
     /// Hops on each side that a sample of the generator's output depends on.
     #[must_use]
     pub fn generator_reach_hops(&self) -> usize {
@@ -164,5 +186,30 @@ impl<B: VoiceOps> Synthesizer<B> {
     #[must_use]
     pub fn flow_reach_hops(&self) -> usize {
         self.flow.reach_hops()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::voice::VoiceCheckpoint;
+    use crate::nn::Cpu;
+    use crate::nn::recorded::Recorded;
+
+    #[test]
+    fn every_part_of_the_network_gives_what_the_reference_recorded() {
+        /// Sums in another order, of values up to 14.
+        const TOLERANCE: f32 = 4e-5;
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/synth_small_v2_40k.pth");
+        let file = VoiceCheckpoint::open(path).expect("a voice");
+        let voice =
+            Synthesizer::<Cpu>::load(&file.tensors.weights(), &file.config, &Default::default()).expect("a voice");
+        let recorded = Recorded::open("synth_small_v2_40k_off");
+        let coarse = recorded.bytes("in.pitch");
+        voice.text_encoder.check_parts(recorded.tensor("in.phone"), &coarse, &recorded, TOLERANCE);
+        let speaker = voice.speaker(recorded.bytes("in.sid")[0].into()).expect("a speaker");
+        let latents = voice.flow.check_parts(recorded.tensor("out.z_p"), &speaker, &recorded, TOLERANCE);
+        let source = recorded.tensor("mid.dec.har_source");
+        voice.generator.check_parts(latents, &source, &speaker, &recorded, TOLERANCE);
     }
 }

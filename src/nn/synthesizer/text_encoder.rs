@@ -16,6 +16,8 @@ use crate::nn::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
 const SLOPE: f32 = 0.1;
 /// Rows of the pitch embedding: coarse pitch 0..=255.
 const PITCHES: usize = 256;
+/// Most distances that any voice worth loading tells apart: the attention holds a row of them for each hop and head.
+const MOST_DISTANCES: usize = 1025;
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
 
@@ -124,8 +126,9 @@ impl<B: VoiceOps> Attention<B> {
         let hidden = config.hidden_channels;
         let square = |name| Linear::load_pointwise(&weights.child(name), [hidden, hidden], device);
         let [_, distances, _] = weights.shape("emb_rel_k")?;
-        if distances % 2 == 0 {
-            return Err(weights.error("emb_rel_k", "an odd number of distances", distances));
+        if distances % 2 == 0 || distances > MOST_DISTANCES {
+            let expected = format!("an odd number of distances, at most {MOST_DISTANCES}");
+            return Err(weights.error("emb_rel_k", expected, distances));
         }
         let relative = |name| load(weights, name, [1, distances, hidden / config.heads.max(1)], device);
         Ok(Self {
@@ -197,4 +200,28 @@ fn unskew<B: VoiceOps>(band: Tensor<B, 3>, distances: usize) -> Tensor<B, 3> {
     let padding = Tensor::zeros([heads, rows], &band.device());
     let flat = Tensor::cat(vec![band.reshape([heads, rows * width]), padding], 1);
     flat.reshape([heads, rows, width + 1]).narrow(2, 0, distances)
+}
+
+#[cfg(test)]
+impl TextEncoder<crate::nn::Cpu> {
+    /// Holds the embedding, the first layer's halves and what leaves the layers against a record.
+    pub(super) fn check_parts(
+        &self,
+        units: Tensor<crate::nn::Cpu, 3>,
+        coarse: &[u8],
+        recorded: &crate::nn::recorded::Recorded,
+        tolerance: f32,
+    ) {
+        recorded.check("mid.enc_p.emb_phone", self.units.forward(units.clone()), tolerance);
+        let x = self.embed(units, coarse);
+        let first = &self.layers[0];
+        // Here the residual is added in the same pass; the record has it without.
+        let attended = first.attention.forward(x.clone());
+        recorded.check("mid.enc_p.attn0", (attended.clone() - x.clone()).swap_dims(1, 2), tolerance);
+        let between = first.attention_norm.forward(attended).swap_dims(1, 2);
+        let inner = first.widen.fused(between, Fused::after(Activation::Relu));
+        recorded.check("mid.enc_p.ffn0", first.narrow.forward(inner), tolerance);
+        let out = self.layers.iter().fold(x, |x, layer| layer.forward(x));
+        recorded.check("mid.enc_p.encoder_out", out.swap_dims(1, 2), tolerance);
+    }
 }

@@ -118,7 +118,7 @@ impl LoadedVoices {
             None => folder.encoder(None)?,
         };
         let tracker = tracker(&folder, method)?;
-        lock(&self.engine).assemble(loaded.voice, loaded.retrieval, &encoder, &tracker)
+        lock(&self.engine).around(loaded.voice, loaded.retrieval, &encoder, &tracker)
     }
 
     /// Lets the longest unused go until the rest fits; who uses one keeps it. `latest` stays.

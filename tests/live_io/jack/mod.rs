@@ -2,7 +2,6 @@
 
 mod chaos;
 mod exact;
-#[cfg(feature = "midi-jack")]
 mod midi;
 mod probe;
 mod soak;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ::jack::{
-    AudioIn, AudioOut, Client, ClientStatus, Control, Frames, NotificationHandler, Port, PortId, ProcessHandler,
-    ProcessScope,
+    AudioIn, AudioOut, Client, ClientStatus, Control, Frames, MidiIn, NotificationHandler, Port, PortId,
+    ProcessHandler, ProcessScope,
 };
 
+use crate::io::live::midi::MidiInbox;
 use crate::io::live::priority;
 use crate::io::live::seat::{Callback, Seat};
 
@@ -19,13 +20,19 @@ pub(super) struct Process {
     callback: Callback,
     inputs: Vec<Port<AudioIn>>,
     outputs: Vec<Port<AudioOut>>,
+    midi: Option<(Port<MidiIn>, Arc<MidiInbox>)>,
     /// Whether the thread's priority is known; JACK raises it after all of its notices to that thread.
     known: bool,
 }
 
 impl Process {
-    pub(super) fn new(callback: Callback, inputs: Vec<Port<AudioIn>>, outputs: Vec<Port<AudioOut>>) -> Self {
-        Self { callback, inputs, outputs, known: false }
+    pub(super) fn new(
+        callback: Callback,
+        inputs: Vec<Port<AudioIn>>,
+        outputs: Vec<Port<AudioOut>>,
+        midi: Option<(Port<MidiIn>, Arc<MidiInbox>)>,
+    ) -> Self {
+        Self { callback, inputs, outputs, midi, known: false }
     }
 }
 
@@ -34,6 +41,9 @@ impl ProcessHandler for Process {
         if !self.known {
             self.known = true;
             self.callback.seat().set_priority(priority::of_this_thread());
+        }
+        if let Some((port, inbox)) = &self.midi {
+            port.iter(scope).for_each(|message| inbox.push(message.bytes));
         }
         let mut captured: [&[f32]; MAX_PORTS] = [&[]; MAX_PORTS];
         for (captured, port) in captured.iter_mut().zip(&self.inputs) {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ::jack::{AsyncClient, AudioIn, AudioOut, Client, ClientOptions, ClientStatus};
+use ::jack::{AsyncClient, AudioIn, AudioOut, Client, ClientOptions, ClientStatus, MidiIn};
 pub use listing::devices;
 
 use self::client::{MAX_PORTS, Notifications, Process, Signals};
@@ -22,6 +22,7 @@ use self::latency::LatencyPorts;
 use self::wiring::Wiring;
 use super::Backend;
 use super::device::DeviceFormat;
+use super::midi::MidiInbox;
 use super::open::OpenDevice;
 use super::seat::Seat;
 use super::supervisor::{self, Connection, Connector};
@@ -36,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A pattern is a regular expression over full port names, such as `system:capture_1` or `Ardour:.*`. The n-th port
 /// that matches is connected to the n-th input; output ports take turns, so that `system:playback_.*` carries a single
 /// output on all loudspeakers. What appears later is connected then. A connection that a person removes stays removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Jack {
     /// The client's name; the server adds a number if it is taken.
     pub client: String,
@@ -48,6 +49,8 @@ pub struct Jack {
     pub capture: Vec<String>,
     /// Patterns of ports to be played on.
     pub play: Vec<String>,
+    /// A pattern of MIDI ports that are listened to, and where their messages go; they come by a port `midi`.
+    pub midi: Option<(String, Arc<MidiInbox>)>,
 }
 
 impl Default for Jack {
@@ -59,6 +62,7 @@ impl Default for Jack {
             outputs: vec!["out_1".into(), "out_2".into()],
             capture: Vec::new(),
             play: Vec::new(),
+            midi: None,
         }
     }
 }
@@ -70,7 +74,8 @@ impl Jack {
                 return Err(Error::argument(what, format!("at most {MAX_PORTS} ports"), names.len()));
             }
         }
-        let patterns = self.capture.iter().chain(&self.play);
+        let midi = self.midi.iter().map(|(pattern, _)| pattern);
+        let patterns = self.capture.iter().chain(&self.play).chain(midi);
         let mut names = patterns.chain(&self.inputs).chain(&self.outputs).chain([&self.client]);
         match names.find(|name| name.is_empty() || name.contains('\0')) {
             Some(name) => Err(Error::argument("JACK name or pattern", "text without a zero byte", format!("{name:?}"))),
@@ -98,11 +103,17 @@ impl Connector for Jack {
         let outputs = self.outputs.iter().map(|name| client.register_port(name, AudioOut::default()));
         let outputs = outputs.collect::<Result<Vec<_>, _>>().map_err(refused)?;
 
-        let wiring = Wiring::new(self, &client, &inputs, &outputs);
+        let midi = self.midi.as_ref().map(|(_, inbox)| {
+            let port = client.register_port("midi", MidiIn::default()).map_err(refused)?;
+            Ok((port, inbox.clone()))
+        });
+        let midi = midi.transpose()?;
+
+        let wiring = Wiring::new(self, &client, &inputs, &outputs, midi.as_ref().map(|(port, _)| port));
         let latency = LatencyPorts::register(&client, &inputs, &outputs, seat.clone());
         let signals = Arc::new(Signals::new(client.sample_rate()));
         let notifications = Notifications::new(seat.clone(), signals.clone());
-        let process = Process::new(seat.callback(number), inputs, outputs);
+        let process = Process::new(seat.callback(number), inputs, outputs, midi);
         let (rate_hz, block_frames) = (client.sample_rate(), client.buffer_size() as usize);
         let client = client.activate_async(notifications, process).map_err(no_server)?;
         let mut connection = JackConnection { client, latency, wiring, signals, told: 0, seat: seat.clone() };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ::jack::{AudioIn, AudioOut, Client, Port, PortFlags, PortSpec};
+use ::jack::{AudioIn, AudioOut, Client, MidiIn, Port, PortFlags, PortSpec};
 
 use super::Jack;
 
@@ -16,18 +16,28 @@ pub(super) struct Wiring {
     outputs: Vec<String>,
     capture: Vec<String>,
     play: Vec<String>,
+    /// The MIDI port, with the pattern of those it listens to.
+    midi: Option<(String, String)>,
     /// Connections that were made, and are not made again while both ports exist.
     made: HashSet<Pair>,
 }
 
 impl Wiring {
-    pub(super) fn new(jack: &Jack, client: &Client, inputs: &[Port<AudioIn>], outputs: &[Port<AudioOut>]) -> Self {
+    pub(super) fn new(
+        jack: &Jack,
+        client: &Client,
+        inputs: &[Port<AudioIn>],
+        outputs: &[Port<AudioOut>],
+        midi: Option<&Port<MidiIn>>,
+    ) -> Self {
+        let midi = midi.and_then(|port| port.name().ok());
         Self {
             client: format!("{}:", client.name()),
             inputs: inputs.iter().filter_map(|port| port.name().ok()).collect(),
             outputs: outputs.iter().filter_map(|port| port.name().ok()).collect(),
             capture: jack.capture.clone(),
             play: jack.play.clone(),
+            midi: midi.zip(jack.midi.as_ref().map(|(pattern, _)| pattern.clone())),
             made: HashSet::new(),
         }
     }
@@ -50,11 +60,12 @@ impl Wiring {
     }
 
     fn wanted(&self, client: &Client) -> Vec<Pair> {
-        let audio = AudioIn::default();
-        let matching = |pattern: &String, flags| {
-            let ports = client.ports(Some(pattern), Some(audio.jack_port_type()), flags);
+        let (audio, midi) = (AudioIn::default(), MidiIn::default());
+        let of_kind = |kind: &str, pattern: &String, flags| {
+            let ports = client.ports(Some(pattern), Some(kind), flags);
             ports.into_iter().filter(|port| !port.starts_with(&self.client)).collect::<Vec<_>>()
         };
+        let matching = |pattern: &String, flags| of_kind(audio.jack_port_type(), pattern, flags);
         let captured = self
             .capture
             .iter()
@@ -63,6 +74,10 @@ impl Wiring {
             .play
             .iter()
             .flat_map(|pattern| self.outputs.iter().cycle().cloned().zip(matching(pattern, PortFlags::IS_INPUT)));
-        captured.chain(played).collect()
+        let listened = self.midi.iter().flat_map(|(port, pattern)| {
+            let others = of_kind(midi.jack_port_type(), pattern, PortFlags::IS_OUTPUT);
+            others.into_iter().map(|other| (other, port.clone()))
+        });
+        captured.chain(played).chain(listened).collect()
     }
 }

@@ -71,6 +71,10 @@ impl BridgeControl {
         out_block: usize,
     ) -> Result<()> {
         while self.to_far.take_back().is_some() || self.to_near.take_back().is_some() {}
+        // Either all is sent or nothing, and that is tried again.
+        if self.to_near.out() == Sender::<()>::LIMIT || self.to_far.out() == Sender::<()>::LIMIT {
+            return Ok(());
+        }
         let out_in_input_samples = out_block as f64 * f64::from(in_hz) / f64::from(out_hz);
         let target = in_block as f64 + out_in_input_samples + MARGIN_S * f64::from(in_hz);
         let target_samples = target.ceil() as usize;
@@ -100,11 +104,8 @@ impl BridgeControl {
         let filter_samples = latency_samples - waiting * ratio;
         self.built = Built { in_block, out_block, ratio, filter_samples, waiting };
         self.gaps = 0;
-        // Either all is sent or nothing: both ends are asked for room first.
-        if self.to_near.out() < Sender::<()>::LIMIT && self.to_far.out() < Sender::<()>::LIMIT {
-            let _ = self.to_near.send(Box::new(captures));
-            let _ = self.to_far.send(Box::new(rings));
-        }
+        let _ = self.to_near.send(Box::new(captures));
+        let _ = self.to_far.send(Box::new(rings));
         Ok(())
     }
 
@@ -131,7 +132,7 @@ impl BridgeControl {
     /// Times that audio was missing or too much, since the last call.
     pub(super) fn new_gaps(&mut self) -> u64 {
         let telemetry = self.telemetry.iter_mut().map(SnapshotRx::latest);
-        let gaps = telemetry.map(|seen| seen.starvation.times + u64::from(seen.dropped_samples > 0)).max();
+        let gaps = telemetry.map(|seen| seen.starvation.times + seen.drops).max();
         let new = gaps.unwrap_or_default().saturating_sub(self.gaps);
         self.gaps += new;
         new

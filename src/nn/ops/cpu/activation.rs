@@ -7,14 +7,14 @@ use super::vector::Vector;
 /// Most lanes of any level.
 const MAX_LANES: usize = 16;
 
-/// `e^x`, relative error below 2e-7; saturates beyond what `f32` can hold.
+/// `e^x`, relative error below 2e-7; saturates beyond what `f32` can hold. What is not a number stays so.
 #[inline(always)]
 fn exp<V: Vector>(x: V) -> V {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number.
     const LN_2_HIGH: f32 = 0.693_359_4; // Few bits, so that its multiples are exact.
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     const INVERSE_FACTORIALS: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0, 1.0, 1.0];
-    let x = x.max(V::splat(-87.0)).min(V::splat(88.0));
+    let x = V::splat(88.0).min(V::splat(-87.0).max(x));
     let power = x.mul_add(V::splat(std::f32::consts::LOG2_E), V::splat(ROUND)).sub(V::splat(ROUND));
     let rest = power.mul_add(V::splat(-LN_2_HIGH), x);
     let rest = power.mul_add(V::splat(-LN_2_LOW), rest);

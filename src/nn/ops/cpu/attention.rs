@@ -4,6 +4,7 @@ use super::level::Level;
 use super::parallel::{Grid, Output};
 use super::tap_sum::{self, OVERREAD, TapSum};
 use super::{activation, row_stride, scratch};
+use crate::nn::ops::AttentionSpec;
 
 /// Rows of queries that one task scores.
 const TILE: usize = 48;
@@ -13,16 +14,14 @@ const TILE: usize = 48;
 pub struct Attention {
     /// Instructions.
     pub level: Level,
-    /// Heads.
-    pub heads: usize,
+    /// Heads, scale and span.
+    pub spec: AttentionSpec,
     /// Features of a head.
     pub size: usize,
     /// Rows of queries.
     pub queries: usize,
     /// Rows of keys and values.
     pub keys: usize,
-    /// Multiplies the scores.
-    pub scale: f32,
 }
 
 /// The inputs of one batch entry, `[rows, heads * size]` each.
@@ -39,17 +38,19 @@ pub struct Inputs<'a> {
 impl Attention {
     /// Values of a row.
     fn width(self) -> usize {
-        self.heads * self.size
+        self.spec.heads * self.size
     }
 
-    /// For each head, `softmax(scale * query key^T) value`, into `out` `[queries, heads * size]`.
+    /// For each head, `softmax(scale * query key^T) value` over the keys in sight, into `out` `[queries, heads * size]`.
     pub fn run(self, inputs: Inputs, out: &mut [f32]) {
         assert_eq!(inputs.query.len(), self.queries * self.width());
         assert_eq!(inputs.key.len(), self.keys * self.width());
         assert_eq!(inputs.value.len(), inputs.key.len());
         assert_eq!(out.len(), inputs.query.len());
+        assert!(self.spec.span.is_none() || self.queries == self.keys, "a span is one between equal rows");
         let tiles = self.queries.div_ceil(TILE);
-        let grid = Grid::new(self.heads, tiles, 2 * self.queries * self.keys * self.width());
+        let seen = self.spec.in_sight(0..self.queries.min(TILE), self.keys).len();
+        let grid = Grid::new(self.spec.heads, tiles, 2 * self.queries * seen * self.width());
         let out = Output::new(out);
         grid.run(|head, part| self.head(inputs, head, grid.share(tiles, part), out));
     }
@@ -76,32 +77,38 @@ impl Attention {
                 let range = tiles.start * TILE..queries.min(tiles.end * TILE);
                 for (first, rows) in tap_sum::row_blocks(level, range.len()) {
                     let first = range.start + first;
+                    let seen = self.spec.in_sight(first..first + rows, keys);
                     for (index, from) in self.rows(inputs.query, head).skip(first).take(rows).enumerate() {
                         for (feature, value) in from.iter().enumerate() {
-                            query[feature * rows + index] = value * self.scale;
+                            query[feature * rows + index] = value * self.spec.scale;
                         }
                     }
                     let sum = TapSum {
-                        x: transposed,
+                        x: &transposed[seen.start..],
                         offsets: &score_offsets,
                         weights: &query[..size * rows],
                         bias: None,
                         rows,
-                        columns: keys,
+                        columns: seen.len(),
                         accumulate: false,
                     };
                     // SAFETY: `scores` holds a level's rows.
                     unsafe { sum.write(level, scores.as_mut_ptr(), row) };
                     for (index, scores) in scores.chunks_exact_mut(row).take(rows).enumerate() {
-                        activation::softmax(level, &mut scores[..keys]);
-                        for (slot, score) in packed[index..].iter_mut().step_by(rows).zip(&scores[..keys]) {
+                        // What other rows of the block see and this one does not weighs nothing.
+                        let own = self.spec.in_sight(first + index..first + index + 1, keys);
+                        let own = own.start - seen.start..own.end - seen.start;
+                        scores[..own.start].fill(0.0);
+                        scores[own.end..seen.len()].fill(0.0);
+                        activation::softmax(level, &mut scores[own]);
+                        for (slot, score) in packed[index..].iter_mut().step_by(rows).zip(&scores[..seen.len()]) {
                             *slot = *score;
                         }
                     }
                     let sum = TapSum {
-                        x: values,
-                        offsets: &value_offsets,
-                        weights: &packed[..keys * rows],
+                        x: &values[seen.start * size..],
+                        offsets: &value_offsets[..seen.len()],
+                        weights: &packed[..seen.len() * rows],
                         bias: None,
                         rows,
                         columns: size,

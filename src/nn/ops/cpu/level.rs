@@ -47,6 +47,17 @@ impl Level {
         levels
     }
 
+    /// The name shown to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2+fma",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
     /// Output rows that [`TapSum`](super::tap_sum::TapSum) sums at once at this level.
     pub fn rows(self) -> usize {
         match self {

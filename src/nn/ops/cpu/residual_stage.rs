@@ -36,6 +36,9 @@ const LONGEST_PERIOD: usize = 240;
 /// Values in one of a tile's three buffers: together they fit a second-level cache of 1 MB.
 const TILE_VALUES: usize = 1 << 16;
 
+/// Samples in a tile, unless the blocks reach so far that a tile of four times their reach is longer.
+const LONGEST_TILE: usize = 4096;
+
 /// A length-keeping convolution, packed.
 #[derive(Clone, Debug)]
 pub struct Kernel1d {
@@ -119,13 +122,15 @@ impl ResidualStage {
         if out.is_empty() || self.blocks.is_empty() {
             return out.copy_from_slice(x);
         }
+        let halo = self.halo();
         let worth = time >= SHORTEST_IN_PLANES && channels >= FEWEST_IN_PLANES && channels * time >= LEAST_IN_PLANES;
-        if let Some(period) = self.period().filter(|_| worth) {
+        // Tiles whose margins are more than half of them compute more than they save.
+        let narrow = |period: &usize| 4 * margin(halo, *period) <= LONGEST_WIDTH;
+        if let Some(period) = self.period().filter(narrow).filter(|_| worth) {
             return self.run_in_planes(period, x, [batch, channels, time], out);
         }
-        let halo = self.blocks.iter().map(|units| units.iter().map(Unit::reach).sum()).max().unwrap_or(0);
         let threads = rayon::current_num_threads();
-        let longest = (TILE_VALUES / channels).clamp(4 * halo.max(48), 4096);
+        let longest = (TILE_VALUES / channels).min(LONGEST_TILE).max(4 * halo.max(48));
         // Cut for the threads only where the halos stay a small part of the tiles.
         let wanted = if time * batch / threads >= 4 * halo { threads.div_ceil(batch) } else { 1 };
         let tile = time.div_ceil(wanted).min(longest);
@@ -142,6 +147,11 @@ impl ResidualStage {
             // SAFETY: each task writes its own samples of its own batch entry.
             unsafe { self.tile(tile, channels, out, index / tiles * channels * time) };
         });
+    }
+
+    /// Samples on each side that a sample of the mean depends on.
+    fn halo(&self) -> usize {
+        self.blocks.iter().map(|units| units.iter().map(Unit::reach).sum()).max().unwrap_or(0)
     }
 
     /// The least period of planes that all convolutions can work in.
@@ -255,6 +265,11 @@ impl ResidualStage {
     }
 }
 
+/// Columns of planes of `period` on each side of a tile that hold `halo` samples.
+fn margin(halo: usize, period: usize) -> usize {
+    halo.div_ceil(period).max(1)
+}
+
 /// One tile in planes: sample `u` of its rows is sample `start + u` of the signal.
 #[derive(Clone, Copy)]
 struct PlanesTile {
@@ -270,8 +285,7 @@ struct PlanesTile {
 impl ResidualStage {
     /// As [`run`](Self::run), with rows of samples laid out for [`winograd`](super::winograd).
     fn run_in_planes(&self, period: usize, x: &[f32], [batch, channels, time]: [usize; 3], out: &mut [f32]) {
-        let halo: usize = self.blocks.iter().map(|units| units.iter().map(Unit::reach).sum()).max().unwrap_or(0);
-        let margin = halo.div_ceil(period).max(1);
+        let margin = margin(self.halo(), period);
         let columns = time.div_ceil(period);
         // A signal of one tile needs zeros at its end only; others overlap by their margins.
         let share = if columns + margin <= LONGEST_WIDTH { columns } else { LONGEST_WIDTH - 2 * margin };

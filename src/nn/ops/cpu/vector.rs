@@ -41,9 +41,9 @@ pub trait Vector: Copy {
     fn div(self, other: Self) -> Self;
     /// `self * factor + addend`, in one rounding where the level has it.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// The larger.
+    /// The larger; `other` where either is not a number.
     fn max(self, other: Self) -> Self;
-    /// The smaller.
+    /// The smaller; `other` where either is not a number.
     fn min(self, other: Self) -> Self;
     /// `yes` where `self < bound`, else `no`.
     fn select_less(self, bound: Self, yes: Self, no: Self) -> Self;

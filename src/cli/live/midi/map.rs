@@ -1,4 +1,4 @@
-//! MIDI: commands from keys, pads, pedals and wheels.
+//! Map: what keys, pads, pedals and wheels do.
 //!
 //! What a control does is written `EVENT=ACTION`. Events, each on one channel only where `@C` follows:
 //!
@@ -18,25 +18,14 @@
 //! | `slot` | changes to the voice of the program's number, from 1 | `program` |
 //! | `slot:N` | changes to voice N when pressed | `note`, `cc` |
 //!
-//! SETTING is one of [`Setting`]'s names, SWITCH one of [`Switch`]'s. Ports that match are listened to when they appear.
+//! SETTING is one of [`Setting`]'s names, SWITCH one of [`Switch`]'s.
 
-use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
-use crossbeam::queue::ArrayQueue;
-use midir::{MidiInput, MidiInputConnection};
 use midly::MidiMessage;
 use midly::live::LiveEvent;
-use serde::Serialize;
 
-use super::remote::Order;
-use crate::error::{Error, Result};
 use crate::live::{Command, Setting, Switch};
 
 /// What controls do unless a map is given. None moves by itself when an instrument is plugged in.
@@ -202,7 +191,7 @@ impl Map {
     }
 
     /// What a message orders: nothing, if it is no control's.
-    fn commands(&self, message: &[u8]) -> Vec<Command> {
+    pub(super) fn commands(&self, message: &[u8]) -> Vec<Command> {
         let Ok(LiveEvent::Midi { channel, message }) = LiveEvent::parse(message) else { return Vec::new() };
         let (control, value, number) = match message {
             MidiMessage::NoteOn { key, vel } => (ControlId::Note(key.as_int()), vel.as_int(), None),
@@ -240,205 +229,6 @@ impl Map {
             action.command(gesture(action))
         };
         self.0.iter().filter(bound).filter_map(command).collect()
-    }
-}
-
-/// Longest time from a message to its command.
-const PACE: Duration = Duration::from_millis(5);
-/// Time between two looks for new ports.
-const SCAN: Duration = Duration::from_secs(1);
-/// How long the system's MIDI may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Messages that wait to be read.
-const MESSAGES: usize = 1024;
-/// Channel messages have two or three bytes; the first two tell how many.
-type Message = [u8; 3];
-
-/// Ports that are listened to. Dropping it ends that.
-pub struct MidiReceiver {
-    stop: Arc<AtomicBool>,
-    ended: Receiver<()>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl MidiReceiver {
-    /// Listens to all ports whose names contain `pattern`, also to those that appear later.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the system has no MIDI.
-    pub fn start(pattern: &str, map: Map, orders: Sender<Order>) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, pattern) = (stop.clone(), pattern.to_owned());
-        let (ready_tx, ready) = bounded(1);
-        let (ended_tx, ended) = bounded(1);
-        // The system may hang: no one waits for this thread for long.
-        let thread = std::thread::Builder::new().name("midi".into()).spawn(move || {
-            let ports = Ports::open(pattern);
-            let ports = match ports {
-                Ok(ports) => (ready_tx.send(Ok(())), ports).1,
-                Err(error) => return drop(ready_tx.send(Err(error))),
-            };
-            ports.listen(&map, &orders, &stopped);
-            let _ = ended_tx.send(());
-        });
-        let thread = thread.map_err(|error| Error::io("the MIDI thread", error))?;
-        ready.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(no_midi("does not answer")))?;
-        Ok(Self { stop, ended, thread: Some(thread) })
-    }
-}
-
-impl Drop for MidiReceiver {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if self.ended.recv_timeout(PATIENCE).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// The MIDI of the system, and what is open of it.
-struct Ports {
-    pattern: String,
-    system: MidiInput,
-    open: Vec<Open>,
-    messages: Arc<ArrayQueue<Message>>,
-    lost: Arc<AtomicBool>,
-}
-
-struct Open {
-    id: String,
-    name: String,
-    /// Listens until it is dropped.
-    _connection: MidiInputConnection<()>,
-}
-
-impl Ports {
-    fn open(pattern: String) -> Result<Self> {
-        let system = client().map_err(no_midi)?;
-        let messages = Arc::new(ArrayQueue::new(MESSAGES));
-        let mut ports = Self { pattern, system, open: Vec::new(), messages, lost: Arc::default() };
-        ports.scan();
-        if ports.open.is_empty() {
-            let named = names(&ports.system);
-            let there = if named.is_empty() { "none".into() } else { named.join(", ") };
-            tracing::warn!("no MIDI port has `{}` in its name yet (there: {there})", ports.pattern);
-        }
-        Ok(ports)
-    }
-
-    fn listen(mut self, map: &Map, orders: &Sender<Order>, stop: &AtomicBool) {
-        let mut scanned = Instant::now();
-        while !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(PACE);
-            if scanned.elapsed() > SCAN {
-                self.scan();
-                scanned = Instant::now();
-            }
-            let commands = std::iter::from_fn(|| self.messages.pop()).flat_map(|message| map.commands(&message));
-            let lost = self.lost.swap(false, Ordering::Relaxed);
-            let complaint = lost.then(|| Err(format!("MIDI: more than {MESSAGES} messages at once; some are lost")));
-            for order in commands.map(Ok).chain(complaint) {
-                while let Err(error) = orders.send_timeout(Order::clone(&order), SCAN) {
-                    if stop.load(Ordering::Relaxed) || error.is_disconnected() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Opens what has appeared and closes what has gone.
-    fn scan(&mut self) {
-        let ports = self.system.ports();
-        let ids: Vec<String> = ports.iter().map(midir::MidiInputPort::id).collect();
-        self.open.retain(|open| {
-            let is_there = ids.contains(&open.id);
-            if !is_there {
-                tracing::warn!("MIDI port `{}` is gone", open.name);
-            }
-            is_there
-        });
-        for (port, id) in ports.iter().zip(ids) {
-            let Ok(name) = self.system.port_name(port) else { continue };
-            if !name.contains(&self.pattern) || self.open.iter().any(|open| open.id == id) {
-                continue;
-            }
-            match self.connect(port) {
-                Ok(connection) => {
-                    tracing::info!("MIDI is heard from `{name}`");
-                    self.open.push(Open { id, name, _connection: connection });
-                }
-                Err(error) => tracing::warn!("MIDI port `{name}`: {error}"),
-            }
-        }
-    }
-
-    fn connect(&self, port: &midir::MidiInputPort) -> std::result::Result<MidiInputConnection<()>, String> {
-        let (messages, lost) = (self.messages.clone(), self.lost.clone());
-        // Called by a thread of the system, which may be a real-time one: neither waits nor frees.
-        let take = move |_: u64, bytes: &[u8], (): &mut ()| {
-            if let Some(message) = message_of(bytes)
-                && messages.push(message).is_err()
-            {
-                lost.store(true, Ordering::Relaxed);
-            }
-        };
-        let input = client().map_err(|error| error.to_string())?;
-        input.connect(port, "in", take, ()).map_err(|error| error.to_string())
-    }
-}
-
-/// A client of the system's MIDI, whose name no other has.
-fn client() -> std::result::Result<MidiInput, midir::InitError> {
-    static COUNT: AtomicUsize = AtomicUsize::new(1);
-    MidiInput::new(&format!("syrinx-midi-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
-}
-
-/// A channel message; others are nothing to us.
-fn message_of(bytes: &[u8]) -> Option<Message> {
-    match *bytes {
-        [status @ 0x80..=0xef, first, second] => Some([status, first, second]),
-        [status @ 0xc0..=0xdf, first] => Some([status, first, 0]),
-        _ => None,
-    }
-}
-
-fn no_midi(problem: impl fmt::Display) -> Error {
-    let hint = if cfg!(feature = "midi-jack") {
-        "start the JACK server"
-    } else {
-        "on Linux it takes ALSA's sequencer (`modprobe snd-seq`)"
-    };
-    Error::device("MIDI", problem, hint)
-}
-
-fn names(system: &MidiInput) -> Vec<String> {
-    system.ports().iter().filter_map(|port| system.port_name(port).ok()).collect()
-}
-
-/// The MIDI ports that can be listened to, or why that is not known.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MidiInfo {
-    /// Their names, as `--midi` takes them or a part of them.
-    pub ports: Vec<String>,
-    /// Why they are not known, in words.
-    pub problem: Option<String>,
-}
-
-/// Lists the MIDI ports that can be listened to.
-#[must_use]
-pub fn ports() -> MidiInfo {
-    let (tx, rx) = bounded(1);
-    // The system may hang: then the thread is left to itself.
-    let thread = std::thread::Builder::new().name("midi-list".into()).spawn(move || {
-        let _ = tx.send(client().map(|system| names(&system)).map_err(no_midi));
-    });
-    let found = thread.ok().and_then(|_| rx.recv_timeout(PATIENCE).ok());
-    match found.unwrap_or_else(|| Err(no_midi("does not answer"))) {
-        Ok(ports) => MidiInfo { ports, problem: None },
-        Err(error) => MidiInfo { ports: Vec::new(), problem: Some(error.to_string()) },
     }
 }
 
@@ -488,8 +278,7 @@ mod tests {
             (&[0xa0, 60, 9], None),
             (&[0xf8], None),
         ] {
-            let found = message_of(message).map(|message| map.commands(&message)).unwrap_or_default();
-            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{message:x?}");
+            assert_eq!(map.commands(message), expected.into_iter().collect::<Vec<_>>(), "{message:x?}");
         }
     }
 
@@ -530,10 +319,8 @@ mod tests {
         #[test]
         fn no_bytes_harm_the_decoder(bytes in prop::collection::vec(any::<u8>(), 0..6)) {
             let map = map(&["program=slot", "cc1=mix", "note1=mute:held", "bend=mix"]);
-            if let Some(message) = message_of(&bytes) {
-                for command in map.commands(&message) {
-                    prop_assert!(!matches!(command, Command::Set(_, value) if !(0.0..=1.0).contains(&value)));
-                }
+            for command in map.commands(&bytes) {
+                prop_assert!(!matches!(command, Command::Set(_, value) if !(0.0..=1.0).contains(&value)));
             }
         }
     }
