@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 17] = [
     "error",
     "units",
     "geometry",
@@ -19,6 +19,8 @@ const ORDER: [&str; 15] = [
     "path",
     "engine",
     "live",
+    "tts",
+    "service",
     "cli",
 ];
 
