@@ -140,7 +140,8 @@ const MOST_ARGUMENTS: usize = 16;
 /// One launch of a kernel. Only the wrappers of [`super::ops`], which know what each kernel may touch, make one.
 #[derive(Debug)]
 pub struct Launch {
-    kernel: &'static Kernel,
+    /// What is launched.
+    pub(super) kernel: &'static Kernel,
     grid: [usize; 3],
     shared_bytes: usize,
     /// Addresses and numbers, each in the first bytes of its word.

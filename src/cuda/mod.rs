@@ -7,7 +7,16 @@
 //! **Nothing here has run on a GPU yet**, and no stage of the path uses it yet. `make test-cuda` compiles every kernel for
 //! the architectures from Turing to Blackwell and runs it on a CPU; how fast they are on a device is not known.
 
+#[allow(unsafe_code, reason = "launches pass addresses to the driver")]
+mod device;
 mod launch;
+#[allow(unsafe_code, reason = "the compiler is a C library")]
+mod modules;
 pub mod ops;
+#[allow(unsafe_code, reason = "driver and compiler are C libraries, loaded when asked for")]
+pub mod probe;
 
+pub use device::{Device, DeviceMemory};
 pub use launch::{Buffer, Kernel, Launch, Machine, Op};
+pub use modules::{Module, ModuleCache};
+pub use probe::{Gap, GpuFacts};

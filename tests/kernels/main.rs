@@ -2,6 +2,7 @@
 //! under sanitizers; and compiled by nvcc for every architecture meant. Needs `g++`; `make test-cuda` runs it all.
 
 mod audio;
+mod device;
 #[allow(unsafe_code, reason = "the stand-in calls kernels, as a device would")]
 mod host;
 mod joins;
