@@ -13,6 +13,7 @@ pub mod bench;
 pub mod conversion;
 pub mod convert;
 pub mod devices;
+pub mod doctor;
 pub mod inspect;
 pub mod jobs;
 pub mod latency;
@@ -55,6 +56,8 @@ enum Command {
     Live(Box<live::LiveArgs>),
     /// List audio devices
     Devices(devices::DevicesArgs),
+    /// Tell what this machine has of what Syrinx can use, and what to do about the rest
+    Doctor(doctor::DoctorArgs),
     /// Measure how late live audio is
     Latency(latency::LatencyArgs),
     /// Measure how fast this machine converts
@@ -95,6 +98,7 @@ fn run(cli: &Cli) -> Result<()> {
         }
         Command::Live(args) => live::run(args, cli.color),
         Command::Devices(args) => devices::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Latency(args) => latency::run(args),
         Command::Bench(args) => in_pool(|| bench::run(args)),
         Command::Inspect(args) => inspect::run(args),
