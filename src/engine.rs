@@ -80,13 +80,35 @@ impl<B: VoiceOps> Engine<B> {
     pub fn converter(&mut self, files: &ModelFiles) -> Result<Converter<B>> {
         let voice = self.voice(&files.voice)?;
         let unit_dim = voice.config().unit_dim;
-        let encoder = self.encoder(&files.encoder, voice.config().version.into())?;
-        if encoder.unit_dim() != unit_dim {
-            let expected = format!("units of {unit_dim} values, as the voice {} reads", files.voice.display());
-            return Err(Error::format(&files.encoder, expected, format!("units of {}", encoder.unit_dim())));
-        }
+        let encoder = self.fitting(&files.voice, &voice, &files.encoder)?;
         let retrieval = files.index.as_ref().map(|index| self.retrieval(index, unit_dim)).transpose()?;
         Ok(assemble(voice, encoder, retrieval, self.tracker(&files.tracker)?))
+    }
+
+    /// A converter over a voice that is kept elsewhere; encoder and tracker are kept here.
+    ///
+    /// # Errors
+    /// As [`converter`](Self::converter).
+    pub fn around(
+        &mut self,
+        voice: Arc<Synthesizer<B>>,
+        retrieval: Option<Arc<Retrieval<B>>>,
+        encoder: &Path,
+        tracker: &TrackerFile,
+    ) -> Result<Converter<B>> {
+        let encoder = self.fitting(Path::new("the voice"), &voice, encoder)?;
+        Ok(assemble(voice, encoder, retrieval, self.tracker(tracker)?))
+    }
+
+    /// The encoder, if it fits the voice.
+    fn fitting(&mut self, path: &Path, voice: &Synthesizer<B>, encoder: &Path) -> Result<Arc<Hubert<B>>> {
+        let (version, unit_dim) = (voice.config().version, voice.config().unit_dim);
+        let loaded = self.encoder(encoder, version.into())?;
+        if loaded.unit_dim() == unit_dim {
+            return Ok(loaded);
+        }
+        let expected = format!("units of {unit_dim} values, as the voice {} reads", path.display());
+        Err(Error::format(encoder, expected, format!("units of {}", loaded.unit_dim())))
     }
 
     /// The voice in `path`.

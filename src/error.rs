@@ -73,6 +73,16 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// A server or program that Syrinx asked for something did not give it.
+    #[error("{server}: {problem}; {hint}")]
+    Server {
+        /// The server or program, as the user knows it.
+        server: String,
+        /// What went wrong.
+        problem: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A model or other named thing was found nowhere.
     #[error("{what} not found; {hint}")]
     NotFound {
@@ -119,15 +129,20 @@ impl Error {
         Self::Device { device: device.to_string(), problem: problem.to_string(), hint: hint.to_string() }
     }
 
-    /// The process exit code of this error, after BSD `sysexits`: 64 usage, 65 data, 66 no input, 69 no device,
-    /// 74 input/output.
+    /// An [`Error::Server`].
+    pub fn server(server: impl fmt::Display, problem: impl fmt::Display, hint: impl fmt::Display) -> Self {
+        Self::Server { server: server.to_string(), problem: problem.to_string(), hint: hint.to_string() }
+    }
+
+    /// The process exit code of this error, after BSD `sysexits`: 64 usage, 65 data, 66 no input, 69 no device or
+    /// server, 74 input/output.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Argument { .. } => 64,
             Self::Format { .. } | Self::Tensor { .. } | Self::Limit { .. } => 65,
             Self::NotFound { .. } => 66,
-            Self::Device { .. } => 69,
+            Self::Device { .. } | Self::Server { .. } => 69,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => 66,
             Self::Io { .. } => 74,
         }

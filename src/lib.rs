@@ -61,6 +61,8 @@
 //! | [`path`] | the stages, one file each, offline and live |
 //! | [`engine`] | control: load models, keep them, build converters |
 //! | [`live`] | live conversion: the worker between graph and path, the session, and what steers and watches it |
+//! | `tts` (feature `service`) | text to speech as a stream, and through a voice |
+//! | `service` (feature `service`) | voices, jobs and streams of speech over HTTP |
 //! | [`cli`] | the command line |
 //!
 //! Six files to read first: `path/mod.rs`, `path/offline.rs`, `path/stream.rs`, `nn/synthesizer/mod.rs`,
@@ -81,7 +83,11 @@ pub mod nn;
 pub mod params;
 pub mod path;
 pub mod rt;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod telemetry;
+#[cfg(feature = "service")]
+pub mod tts;
 pub mod units;
 
 pub use error::{Error, Result};

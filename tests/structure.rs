@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 18] = [
     "error",
     "units",
     "geometry",
@@ -20,6 +20,8 @@ const ORDER: [&str; 16] = [
     "path",
     "engine",
     "live",
+    "tts",
+    "service",
     "cli",
 ];
 

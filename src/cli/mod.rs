@@ -24,6 +24,10 @@ pub mod models;
 pub mod plot;
 pub mod progress;
 pub mod report;
+#[cfg(feature = "service")]
+pub mod serve;
+#[cfg(feature = "service")]
+pub mod speak;
 
 /// Exit code of a wrong command line, after BSD `sysexits`.
 const USAGE: u8 = 64;
@@ -54,6 +58,12 @@ enum Command {
     Convert(Box<convert::ConvertArgs>),
     /// Convert live audio
     Live(Box<live::LiveArgs>),
+    /// Speak text in a voice
+    #[cfg(feature = "service")]
+    Speak(Box<speak::SpeakArgs>),
+    /// Serve voices, jobs and speech over HTTP
+    #[cfg(feature = "service")]
+    Serve(Box<serve::ServeArgs>),
     /// List audio devices
     Devices(devices::DevicesArgs),
     /// Tell what this machine has of what Syrinx can use, and what to do about the rest
@@ -97,6 +107,10 @@ fn run(cli: &Cli) -> Result<()> {
             in_pool(|| convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet)))
         }
         Command::Live(args) => live::run(args, cli.color),
+        #[cfg(feature = "service")]
+        Command::Speak(args) => speak::run(args),
+        #[cfg(feature = "service")]
+        Command::Serve(args) => serve::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Latency(args) => latency::run(args),

@@ -50,8 +50,16 @@ pub fn is_readable_name(path: &Path) -> bool {
 /// [`Error::Io`] if the file cannot be opened, [`Error::Format`] if it holds no audio that can be decoded,
 /// [`Error::Limit`] if it decodes to more than 2^30 samples per channel.
 pub fn read(path: &Path) -> Result<AudioFile> {
+    read_at_most(path, MOST_SAMPLES)
+}
+
+/// The same for a file from a stranger, who may have packed hours of silence into little.
+///
+/// # Errors
+/// As [`read`], with [`Error::Limit`] at `most_samples` samples per channel.
+pub fn read_at_most(path: &Path, most_samples: usize) -> Result<AudioFile> {
     let (mut reader, mut decoder, track_id) = open(path)?;
-    let mut mix = DownMix::new(path);
+    let mut mix = DownMix::new(path, most_samples.min(MOST_SAMPLES));
     loop {
         let packet = match reader.next_packet() {
             Ok(Some(packet)) => packet,
@@ -121,6 +129,7 @@ fn refused(path: &Path, error: &DecodeError) -> Error {
 /// Collects decoded packets as one channel.
 struct DownMix<'a> {
     path: &'a Path,
+    most_samples: usize,
     samples: Vec<f32>,
     sample_rate_hz: u32,
     channels: usize,
@@ -131,9 +140,18 @@ struct DownMix<'a> {
 }
 
 impl<'a> DownMix<'a> {
-    fn new(path: &'a Path) -> Self {
+    fn new(path: &'a Path, most_samples: usize) -> Self {
         let (samples, interleaved) = (Vec::new(), Vec::new());
-        Self { path, samples, sample_rate_hz: 0, channels: 0, damaged_packets: 0, not_finite: 0, interleaved }
+        Self {
+            path,
+            most_samples,
+            samples,
+            sample_rate_hz: 0,
+            channels: 0,
+            damaged_packets: 0,
+            not_finite: 0,
+            interleaved,
+        }
     }
 
     /// Appends the mean over channels of the frames in `interleaved`.
@@ -154,8 +172,8 @@ impl<'a> DownMix<'a> {
         }
         let frames = self.interleaved.len() / channels;
         let total = self.samples.len() + frames;
-        if total > MOST_SAMPLES {
-            let (claimed, limit) = (total as u64, MOST_SAMPLES as u64);
+        if total > self.most_samples {
+            let (claimed, limit) = (total as u64, self.most_samples as u64);
             return Err(Error::Limit { path: self.path.into(), what: "its length in samples".into(), claimed, limit });
         }
         for frame in self.interleaved.chunks_exact(channels) {

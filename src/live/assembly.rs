@@ -14,9 +14,9 @@ use crate::rt::events::EventTx;
 use crate::rt::snapshot::SnapshotRx;
 
 /// The limiter at the end of the graph.
-const LIMITER: Limiter = Limiter { look_ahead_ms: 1.5, release_ms: 60.0 };
+pub(super) const LIMITER: Limiter = Limiter { look_ahead_ms: 1.5, release_ms: 60.0 };
 /// Length of the fades around a gap in the voice, in ms.
-const FADE_MS: f32 = 5.0;
+pub(super) const FADE_MS: f32 = 5.0;
 
 /// A converter and the time that it takes.
 pub(super) struct Timed<C> {

@@ -5,6 +5,8 @@
 //!                                    control: parameters, other voices ^      | telemetry
 //! ```
 //!
+//! [`Playback`] is the way to a device for audio that comes from elsewhere.
+//!
 //! A session goes on whatever happens to its parts ([`recovery`]); [`round_trip`] measures how late it is. Control speaks
 //! to it in [`Command`]s, wherever they come from, and reads [`LiveTelemetry`], which [`LiveMetrics`] puts into the text
 //! that Prometheus reads.
@@ -12,6 +14,7 @@
 mod assembly;
 pub mod control;
 pub mod metrics;
+pub mod playback;
 pub mod recovery;
 pub mod round_trip;
 pub mod session;
@@ -19,6 +22,7 @@ pub mod worker;
 
 pub use control::{Command, Control, ControlState, Setting, Slot, SlotParams, Switch};
 pub use metrics::LiveMetrics;
+pub use playback::Playback;
 pub use recovery::Cause;
 pub use session::{Latency, LiveTelemetry, Session, SessionEvent, SessionReport, SessionSettings};
 pub use worker::{ChunkConverter, Worker, WorkerSettings, WorkerTelemetry};

@@ -11,7 +11,7 @@ use syrinx::nn::rmvpe::{self, Rmvpe};
 use syrinx::nn::swift_f0::SwiftF0;
 use syrinx::path::pitch::Tracker;
 
-use crate::support::{assert_close, cents, data, max_difference, speech};
+use crate::support::{assert_close, cents, data, speech};
 
 /// Five windows and more over ten seconds of speech.
 const WINDOWS: TrackWindows = TrackWindows { longest_hops: 320, context_hops: 64 };
@@ -70,15 +70,12 @@ fn rmvpe_in_windows_differs_by_what_its_recurrent_layer_remembers() {
     let network = Rmvpe::<Cpu>::load(&tensors("rmvpe_small.pt").weights(), &Default::default()).expect("a network");
     let audio = speech("speech1");
     let whole = network.f0_in(WHOLE, &audio, rmvpe::DEFAULT_THRESHOLD).expect("a track");
-    // Random weights remember long and decide narrowly: the more context, the closer.
-    for (context_hops, salience, least) in [(32, 2e-2, 0.9), (160, 1e-3, 0.99), (256, 1e-4, 0.995)] {
+    // Random weights remember long, and so flat a salience has another largest bin at the least difference; that of the
+    // published network peaks near 1.
+    const SALIENCE: f32 = 5e-4;
+    for context_hops in [32, 160] {
         let windows = TrackWindows { longest_hops: 2 * context_hops + 192, context_hops };
         let found = network.f0_in(windows, &audio, rmvpe::DEFAULT_THRESHOLD).expect("a track");
-        assert_eq!(found.len(), whole.len());
-        let worst = max_difference(&found.voicing, &whole.voicing);
-        let same = found.f0_hz.iter().zip(&whole.f0_hz).filter(|(a, b)| cents(**a, **b).abs() < 5.0).count();
-        let share = same as f64 / whole.len() as f64;
-        println!("context {context_hops}: salience within {worst:e}, {share:.4} of pitches within 5 cents");
-        assert!(worst <= salience && share >= least, "context {context_hops}: {worst:e}, {share}");
+        assert_close(&format!("salience, context {context_hops}"), &found.voicing, &whole.voicing, SALIENCE);
     }
 }

@@ -5,6 +5,7 @@ mod latency;
 mod nodes;
 mod passthrough;
 mod recorder;
+mod snapshot;
 mod starvation;
 mod support;
 mod swap;

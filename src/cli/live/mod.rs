@@ -221,7 +221,7 @@ fn finish(report: SessionReport) -> Result<()> {
 }
 
 /// A flag that an interrupt or a request to end sets, so that files are completed. The second ends the program at once.
-fn on_interrupt() -> Result<Arc<AtomicBool>> {
+pub(in crate::cli) fn on_interrupt() -> Result<Arc<AtomicBool>> {
     /// What shells report of a program that was interrupted.
     const INTERRUPTED: i32 = 130;
     let flag = Arc::new(AtomicBool::new(false));

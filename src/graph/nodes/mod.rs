@@ -8,6 +8,7 @@
 //! | [`Resampler`] | 1 -> 1, at another rate | 35 samples of its input, less one of its output |
 //! | [`Link`] | 1 -> 1, through another thread | its lead, and the converter's own |
 //! | [`Capture`] | -> 1, from another clock | its target fill |
+//! | [`Feed`] | -> 1, from another thread | 0 |
 //! | [`Probe`] | -> 1, a signal of its own | 0 |
 //! | [`Mix`] | dry, wet -> 1 | 0; the builder delays the dry path |
 //! | [`Meter`] | 1 -> | |
@@ -16,6 +17,7 @@
 
 pub mod capture;
 pub(super) mod delay;
+pub mod feed;
 mod gain;
 mod gate;
 mod high_pass;
@@ -30,6 +32,7 @@ pub mod recorder;
 mod resampler;
 
 pub use capture::Capture;
+pub use feed::Feed;
 pub use gain::Gain;
 pub use gate::Gate;
 pub use high_pass::HighPass;

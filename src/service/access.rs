@@ -1,0 +1,118 @@
+//! Who may ask, and how often.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::problem::Problem;
+use crate::error::{Error, Result};
+
+/// Shortest token that is accepted, in letters.
+const SHORTEST_TOKEN: usize = 16;
+/// Addresses that are remembered before those at rest are forgotten.
+const REMEMBERED: usize = 10_000;
+
+/// The rule.
+pub struct Access {
+    /// Hash of the token that must be shown, if any.
+    token: Option<[u8; 32]>,
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    clock: DefaultClock,
+}
+
+impl Access {
+    /// The rule for a service at `address`: who is not on this machine needs a token.
+    ///
+    /// # Errors
+    /// An address open to the network without a token, or one that can be guessed.
+    pub fn new(address: SocketAddr, token: Option<&str>, per_second: u32) -> Result<Arc<Self>> {
+        if token.is_none() && !address.ip().is_loopback() {
+            let expected = "an address of this machine only, as 127.0.0.1, or a token in SYRINX_TOKEN or --token-file";
+            return Err(Error::argument("--listen", expected, address));
+        }
+        if token.is_some_and(|token| token.len() < SHORTEST_TOKEN || token.contains(char::is_whitespace)) {
+            let expected = format!("at least {SHORTEST_TOKEN} letters without spaces");
+            return Err(Error::argument("token", expected, "fewer, or spaces"));
+        }
+        let rate = NonZeroU32::new(per_second);
+        let rate = rate.ok_or_else(|| Error::argument("--rate-limit", "at least 1 request a second", per_second))?;
+        let quota = Quota::per_second(rate);
+        let limiter = RateLimiter::keyed(quota);
+        let token = token.map(|token| Sha256::digest(token).into());
+        Ok(Arc::new(Self { token, limiter, clock: DefaultClock::default() }))
+    }
+
+    fn admits(&self, request: &Request) -> bool {
+        let Some(token) = &self.token else { return true };
+        let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown =
+            shown.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        // Hashes are compared, so that neither length nor time tells anything.
+        shown.is_some_and(|(_, shown)| {
+            let shown: [u8; 32] = Sha256::digest(shown.trim()).into();
+            bool::from(shown.ct_eq(token))
+        })
+    }
+}
+
+/// Lets a request pass, or answers it.
+pub async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    // Whether the service is up is asked by machines without a token.
+    if ["/health", "/ready"].contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    if let Some(from) = from
+        && let Err(wait) = access.limiter.check_key(&from)
+    {
+        let seconds = wait.wait_time_from(access.clock.now()).as_secs() + 1;
+        return Problem::busy("too many requests", seconds).into_response();
+    }
+    if access.limiter.len() > REMEMBERED {
+        access.limiter.retain_recent();
+    }
+    if !access.admits(&request) {
+        let detail = "expected a bearer token in the header Authorization";
+        return Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    #[test]
+    fn a_service_open_to_the_network_needs_a_token() {
+        let (near, far) = ("127.0.0.1:80".parse().expect("near"), "0.0.0.0:80".parse().expect("far"));
+        assert!(Access::new(near, None, 10).is_ok());
+        let error = Access::new(far, None, 10).err().expect("open").to_string();
+        assert!(error.contains("--listen") && error.contains("SYRINX_TOKEN"), "{error}");
+        assert!(Access::new(far, Some("short"), 10).is_err());
+        let access = Access::new(far, Some("a long and secret".replace(' ', "-").as_str()), 10).expect("a rule");
+        let request = |value: Option<&str>| {
+            let mut request = Request::builder();
+            if let Some(value) = value {
+                request = request.header(header::AUTHORIZATION, value);
+            }
+            request.body(Body::empty()).expect("a request")
+        };
+        assert!(access.admits(&request(Some("Bearer a-long-and-secret"))));
+        assert!(access.admits(&request(Some("bearer  a-long-and-secret"))));
+        for wrong in
+            [None, Some("a-long-and-secret"), Some("Bearer a-long-and-secreT"), Some("Basic a-long-and-secret")]
+        {
+            assert!(!access.admits(&request(wrong)), "{wrong:?}");
+        }
+    }
+}

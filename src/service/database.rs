@@ -1,0 +1,139 @@
+//! The service's database: one SQLite file, written ahead, so that what was answered for survives `kill -9`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::error::{Error, Result};
+
+/// Time to wait for another process.
+const BUSY: Duration = Duration::from_secs(5);
+/// The tables. Times are in milliseconds since 1970.
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS voices (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL, pth_file TEXT NOT NULL, index_file TEXT,
+  created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, facts TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS jobs (
+  id TEXT PRIMARY KEY, state TEXT NOT NULL, request TEXT NOT NULL, priority INTEGER NOT NULL, idempotency TEXT UNIQUE,
+  created_ms INTEGER NOT NULL, not_before_ms INTEGER NOT NULL, started_ms INTEGER, finished_ms INTEGER,
+  expires_ms INTEGER, attempt INTEGER NOT NULL DEFAULT 0, lease_ms INTEGER, progress REAL NOT NULL DEFAULT 0,
+  error TEXT, result TEXT, outcome TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (state, priority DESC, created_ms);
+";
+
+/// A database that threads share.
+#[derive(Clone, Debug)]
+pub struct Database {
+    path: PathBuf,
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Database {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// A file that is no database or is damaged. It is left as it is.
+    pub fn open(path: &Path) -> Result<Self> {
+        let damaged = |error: rusqlite::Error| {
+            let hint = "move it away to begin anew; the voices' files are found again";
+            Error::server(path.display(), format!("it cannot be opened as a database ({error})"), hint)
+        };
+        let connection = Connection::open(path).map_err(damaged)?;
+        connection.busy_timeout(BUSY).map_err(damaged)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(damaged)?;
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(damaged)?;
+        let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged)?;
+        if sound != "ok" {
+            let hint = "move it away to begin anew; the voices' files are found again";
+            return Err(Error::server(path.display(), format!("it is damaged ({sound})"), hint));
+        }
+        connection.execute_batch(SCHEMA).map_err(damaged)?;
+        Ok(Self { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Does something with the database, alone.
+    ///
+    /// # Errors
+    /// What the database reports, as one of its file.
+    pub fn with<T>(&self, task: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        task(&mut self.lock()).map_err(|error| Error::io(&self.path, std::io::Error::other(error)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that panicked was rolled back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Now, in milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    now.as_millis() as i64
+}
+
+/// A moment as ISO 8601 writes it, in UTC.
+#[must_use]
+pub fn iso(ms: i64) -> String {
+    let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // Howard Hinnant's civil_from_days: years that begin in March have their leap day at the end.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hours, minutes, seconds) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", rest % 1000)
+}
+
+/// A new identity that no one can guess.
+///
+/// # Errors
+/// A system without randomness.
+pub fn new_id() -> Result<String> {
+    let mut bytes = [0; 16];
+    let failed = |error| Error::io("the system's randomness", std::io::Error::other(error));
+    getrandom::fill(&mut bytes).map_err(failed)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_the_calendar_has_them() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_636_800_123, "2026-11-25T20:00:00.123Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(iso(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("syrinx.db");
+        std::fs::write(&path, [7; 4096]).expect("a file");
+        let error = Database::open(&path).expect_err("no database").to_string();
+        assert!(error.contains("syrinx.db") && error.contains("move it away"), "{error}");
+        assert_eq!(std::fs::read(&path).expect("a file"), [7; 4096]);
+    }
+
+    #[test]
+    fn identities_differ_and_are_uuids_of_version_4() {
+        let (one, other) = (new_id().expect("an identity"), new_id().expect("an identity"));
+        assert!(one != other && one.len() == 36 && one.as_bytes()[14] == b'4', "{one}");
+    }
+}

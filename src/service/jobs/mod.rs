@@ -1,0 +1,245 @@
+//! Jobs: work that is queued, done once, and kept until it expires.
+//!
+//! ```text
+//! queued --claim--> processing --complete--> completed --expiry--> expired
+//!   ^                   |  |
+//!   +--retry, lease over+  +--fail, cancel--> failed --expiry--> expired
+//! ```
+//!
+//! A claim has an attempt's number, and only who holds the latest may complete or fail the job: whatever dies or comes
+//! late, a job is finished once. A claim whose lease is over, since its worker is gone, is open to the next.
+
+pub mod sqlite;
+pub mod work;
+pub mod worker;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use sqlite::SqliteQueue;
+
+use crate::error::Result;
+use crate::service::params::JobParams;
+
+/// Attempts at a job that fails.
+pub const ATTEMPTS: u32 = 5;
+/// Attempts at a job whose workers are lost: it may be what kills them.
+pub const LOST_ATTEMPTS: u32 = 20;
+
+/// What a job shall do.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct JobRequest {
+    /// What is said; empty for an upload.
+    #[serde(default)]
+    pub text: String,
+    /// Key of the recording to convert, if one was uploaded.
+    #[serde(default)]
+    pub input: Option<String>,
+    /// How.
+    #[serde(flatten)]
+    pub params: JobParams,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// It waits.
+    Queued,
+    /// It is being done.
+    Processing,
+    /// Its result is there.
+    Completed,
+    /// There will be no result.
+    Failed,
+    /// Its result was there, and is gone.
+    Expired,
+}
+
+impl JobState {
+    /// All states.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Processing, Self::Completed, Self::Failed, Self::Expired];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Processing => "processing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether nothing more will happen but expiry.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        !matches!(self, Self::Queued | Self::Processing)
+    }
+}
+
+/// What came of a job that was completed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, utoipa::ToSchema)]
+pub struct Outcome {
+    /// Seconds of audio.
+    pub duration_seconds: f64,
+    /// Hertz.
+    pub sample_rate_hz: u32,
+    /// Seconds that text to speech took.
+    pub tts_seconds: f64,
+    /// Seconds that conversion took.
+    pub conversion_seconds: f64,
+}
+
+/// A job. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its identity.
+    pub id: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// What it shall do.
+    pub request: JobRequest,
+    /// Jobs of higher priority are done first.
+    pub priority: i64,
+    /// When it was asked for.
+    pub created_ms: i64,
+    /// When its latest attempt began.
+    pub started_ms: Option<i64>,
+    /// When it was over.
+    pub finished_ms: Option<i64>,
+    /// When its result goes.
+    pub expires_ms: Option<i64>,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Share done, 0..=1.
+    pub progress: f64,
+    /// Why it failed, or why it was tried again.
+    pub error: Option<String>,
+    /// Key of the result.
+    pub result: Option<String>,
+    /// What came of it.
+    pub outcome: Option<Outcome>,
+}
+
+/// Something to be queued.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// Its identity.
+    pub id: String,
+    /// What it shall do.
+    pub request: JobRequest,
+    /// Jobs of higher priority are done first, -10..=10.
+    pub priority: i64,
+    /// A key by which the same wish, sent again, is known.
+    pub idempotency: Option<String>,
+}
+
+/// What came of queueing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Submitted {
+    /// It waits.
+    New(Job),
+    /// The same was asked for before.
+    Known(Job),
+    /// Another was asked for before, under the same key.
+    Conflict,
+    /// Too many wait.
+    Full,
+}
+
+/// Numbers of jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By state, in the order of [`JobState::ALL`].
+    pub by_state: [u64; 5],
+}
+
+/// Where jobs are kept and handed out. A trait, so that workers of several machines may share one.
+pub trait Queue: Send + Sync {
+    /// Queues a job, unless `most` wait already.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn submit(&self, job: &NewJob, most: u64) -> Result<Submitted>;
+
+    /// Hands out the job that is due, for `lease`: it counts as one more attempt.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn claim(&self, lease: Duration) -> Result<Option<Job>>;
+
+    /// Tells how far an attempt is, and extends its lease. `false`: no one wants its result any more.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn renew(&self, id: &str, attempt: u32, progress: f64, lease: Duration) -> Result<bool>;
+
+    /// The attempt has a result, kept for `keep`. `false`: no one wants it any more.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn complete(&self, id: &str, attempt: u32, result: &str, outcome: &Outcome, keep: Duration) -> Result<bool>;
+
+    /// The attempt has failed: `retry` after so long, if that is of use and attempts are left.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn fail(&self, id: &str, attempt: u32, error: &str, retry: Option<Duration>, keep: Duration) -> Result<bool>;
+
+    /// Makes all that is being done be queued again: no worker is left of those who did it.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn recover(&self) -> Result<u64>;
+
+    /// Ends a job that is not over; `false` if it is, or there is none.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn cancel(&self, id: &str, keep: Duration) -> Result<bool>;
+
+    /// Forgets a job; returns what it was.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn delete(&self, id: &str) -> Result<Option<Job>>;
+
+    /// A job.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn get(&self, id: &str) -> Result<Option<Job>>;
+
+    /// The latest jobs, newest first, that have not expired, of one state if one is named.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn list(&self, limit: u32, state: Option<JobState>) -> Result<Vec<Job>>;
+
+    /// Lets jobs expire whose time is over; returns what they kept.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn expire(&self) -> Result<Vec<Job>>;
+
+    /// Numbers of jobs.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn counts(&self) -> Result<Counts>;
+
+    /// Keys of all blobs that jobs keep.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn blobs(&self) -> Result<Vec<String>>;
+}

@@ -1,0 +1,240 @@
+//! What a job does: text is said, speech is converted, in parts of a few sentences; or a recording is converted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::{Job, Outcome};
+use crate::error::{Error, Result};
+use crate::io::read::read_at_most;
+use crate::nn::Cpu;
+use crate::path::Converter;
+use crate::path::offline::Request;
+use crate::path::window::WindowSizes;
+use crate::service::blobs::Blobs;
+use crate::service::params::JobParams;
+use crate::service::voices::{LoadedVoices, VoiceStore};
+use crate::tts::{Piece, Sentences, Source, Speech};
+use crate::units::Recording;
+
+/// Longest recording of a job, in samples: an hour at 48 kHz.
+pub const MOST_SAMPLES: usize = 3600 * 48_000;
+/// Text is said and converted in parts of about so many letters, so that progress shows and a wish to end is heard.
+const PART: usize = 300;
+/// A source that says nothing for so long has failed.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// What work needs.
+#[derive(Clone)]
+pub struct Tools {
+    /// Runs what waits for servers.
+    pub runtime: Handle,
+    /// What speaks.
+    pub source: Arc<dyn Source>,
+    /// Voices on disk.
+    pub store: VoiceStore,
+    /// Voices in memory.
+    pub loaded: Arc<LoadedVoices>,
+    /// Uploads and results.
+    pub blobs: Arc<dyn Blobs>,
+}
+
+/// Why a job has no result.
+#[derive(Debug)]
+pub enum WorkFault {
+    /// It may have one another time.
+    Passing(Error),
+    /// It will have none.
+    Lasting(Error),
+    /// No one wants it.
+    Unwanted,
+}
+
+impl From<Error> for WorkFault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Server { .. } | Error::Device { .. } => Self::Passing(error),
+            Error::Io { ref source, .. } if source.kind() != std::io::ErrorKind::NotFound => Self::Passing(error),
+            _ => Self::Lasting(error),
+        }
+    }
+}
+
+impl Tools {
+    /// A converter as `params` wants it; none if nothing is to be converted.
+    ///
+    /// # Errors
+    /// A voice that there is not, or that cannot be loaded.
+    pub fn converter(&self, params: &JobParams) -> Result<Option<Converter<Cpu>>> {
+        let Some(name) = params.voice() else { return Ok(None) };
+        let voice = match self.store.get(name)? {
+            Some(voice) => Some(voice),
+            None => self.store.named(name)?,
+        };
+        let voice = voice.ok_or_else(|| Error::NotFound {
+            what: format!("voice `{name}`"),
+            hint: "GET /rvc-models lists those that there are".into(),
+        })?;
+        self.loaded.converter(&voice.id, &self.store.files(&voice), params.pitch_method()?).map(Some)
+    }
+
+    /// Does a job; `wanted` hears the share done, and says whether to go on.
+    ///
+    /// # Errors
+    /// As [`WorkFault`].
+    pub fn work(&self, job: &Job, wanted: &dyn Fn(f64) -> bool) -> Result<(Recording, Outcome), WorkFault> {
+        let go_on = |share: f64| if wanted(share) { Ok(()) } else { Err(WorkFault::Unwanted) };
+        let converter = self.converter(&job.request.params)?;
+        go_on(0.02)?;
+        let mut outcome = Outcome::default();
+        let recording = match &job.request.input {
+            Some(key) => {
+                let recording = self.upload(key)?;
+                go_on(0.05)?;
+                convert(&recording, converter, &job.request.params, &mut outcome, &|share| {
+                    wanted(0.05 + 0.95 * share);
+                })?
+            }
+            None => self.speak(job, converter, &mut outcome, &go_on)?,
+        };
+        outcome.duration_seconds = recording.seconds();
+        outcome.sample_rate_hz = recording.sample_rate_hz;
+        Ok((recording, outcome))
+    }
+
+    fn upload(&self, key: &str) -> Result<Recording> {
+        let bytes = self.blobs.get(key)?;
+        let file = tempfile::Builder::new().suffix(&format!("-{key}")).tempfile();
+        let mut file = file.map_err(|source| Error::io("the folder for temporary files", source))?;
+        std::io::Write::write_all(&mut file, &bytes).map_err(|source| Error::io(file.path(), source))?;
+        read_upload(file.path())
+    }
+
+    fn speak(
+        &self,
+        job: &Job,
+        converter: Option<Converter<Cpu>>,
+        outcome: &mut Outcome,
+        go_on: &dyn Fn(f64) -> Result<(), WorkFault>,
+    ) -> Result<Recording, WorkFault> {
+        let parts = parts(&job.request.text);
+        if parts.is_empty() {
+            return Err(Error::argument("text", "something that can be said", &job.request.text).into());
+        }
+        let mut whole: Option<Recording> = None;
+        let letters: usize = parts.iter().map(String::len).sum();
+        let mut done = 0;
+        for part in &parts {
+            let started = Instant::now();
+            let said = self.say(part, &job.request.params)?;
+            outcome.tts_seconds += started.elapsed().as_secs_f64();
+            go_on((done as f64 + 0.3 * part.len() as f64) / letters as f64)?;
+            let converted = convert(&said, converter.clone(), &job.request.params, outcome, &|_| {})?;
+            done += part.len();
+            go_on(done as f64 / letters as f64)?;
+            match &mut whole {
+                None => whole = Some(converted),
+                Some(whole) if whole.sample_rate_hz == converted.sample_rate_hz => {
+                    whole.samples.extend(converted.samples);
+                }
+                Some(whole) => {
+                    let expected = format!("{} Hz throughout", whole.sample_rate_hz);
+                    return Err(Error::format("the speech", expected, converted.sample_rate_hz).into());
+                }
+            }
+        }
+        whole.ok_or(WorkFault::Unwanted)
+    }
+
+    fn say(&self, text: &str, params: &JobParams) -> Result<Recording> {
+        let mut speech = Speech::of_text(&self.runtime, self.source.clone(), text, params.manner());
+        let mut said = Recording { samples: Vec::new(), sample_rate_hz: 0 };
+        let next = async |speech: &mut Speech| tokio::time::timeout(SILENCE, speech.next()).await;
+        loop {
+            let stalled = |_| Error::server(self.source.name(), "it says nothing any more", "is it overloaded?");
+            let Some(Piece { samples, rate_hz }) = self.runtime.block_on(next(&mut speech)).map_err(stalled)?? else {
+                break;
+            };
+            if said.sample_rate_hz != 0 && said.sample_rate_hz != rate_hz {
+                let expected = format!("{} Hz throughout", said.sample_rate_hz);
+                return Err(Error::format(self.source.name(), expected, rate_hz));
+            }
+            said.sample_rate_hz = rate_hz;
+            said.samples.extend(samples);
+            if said.samples.len() > MOST_SAMPLES {
+                return Err(Error::argument("text", "at most an hour of speech", "more"));
+            }
+        }
+        if said.samples.is_empty() {
+            return Err(Error::server(self.source.name(), "it says nothing", "does it know the language?"));
+        }
+        Ok(said)
+    }
+}
+
+/// Converts a recording, if there is anything to convert with.
+fn convert(
+    recording: &Recording,
+    converter: Option<Converter<Cpu>>,
+    params: &JobParams,
+    outcome: &mut Outcome,
+    progress: &dyn Fn(f64),
+) -> Result<Recording> {
+    let Some(mut converter) = converter else { return Ok(recording.clone()) };
+    let started = Instant::now();
+    let conversion = params.conversion();
+    let request = Request {
+        recording,
+        pitch_curve: None,
+        params: &conversion,
+        sizes: WindowSizes::default(),
+        output_rate_hz: None,
+    };
+    let converted = converter.convert(request, &mut |share| progress(share))?;
+    outcome.conversion_seconds += started.elapsed().as_secs_f64();
+    Ok(converted.audio)
+}
+
+/// Reads a recording that a stranger sent.
+///
+/// # Errors
+/// No audio, or more than an hour of it.
+pub fn read_upload(path: &Path) -> Result<Recording> {
+    let failed = |error| match error {
+        Error::Format { expected, found, .. } => Error::format("the upload", expected, found),
+        Error::Limit { what, claimed, limit, .. } => Error::Limit { path: "the upload".into(), what, claimed, limit },
+        other => other,
+    };
+    read_at_most(path, MOST_SAMPLES).map(|file| file.recording).map_err(failed)
+}
+
+/// Sentences, gathered to parts.
+fn parts(text: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for sentence in Sentences::of(text) {
+        match parts.last_mut() {
+            Some(part) if part.len() + sentence.len() < PART => {
+                part.push(' ');
+                part.push_str(&sentence);
+            }
+            _ => parts.push(sentence),
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_gathered_to_parts_and_none_is_lost() {
+        let text = "It sings. ".repeat(100);
+        let parts = parts(&text);
+        assert!(parts.len() > 3 && parts.iter().all(|part| part.len() < PART), "{parts:?}");
+        assert_eq!(parts.join(" "), text.trim());
+        assert!(super::parts(" ... ").is_empty());
+    }
+}

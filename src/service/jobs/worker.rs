@@ -1,0 +1,203 @@
+//! Workers: threads that take jobs from the queue, one after another.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast;
+
+use super::work::{Tools, WorkFault};
+use super::{Job, Queue};
+use crate::error::{Error, Result};
+use crate::io::write::Quantise;
+use crate::service::wav::wav;
+
+/// How long a claim holds without a word of its worker.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How often a worker tells how far it is.
+const RENEWAL: Duration = Duration::from_millis(250);
+/// Longest time between two looks at the queue: jobs of other machines, and those to be tried again, wait so long.
+const PACE: Duration = Duration::from_millis(500);
+/// Time before a job is tried again; it doubles from attempt to attempt.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What workers and those who wait for jobs share.
+pub struct Bench {
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// Tells which job has changed.
+    pub changes: broadcast::Sender<String>,
+    /// How long results are kept.
+    pub keep: Duration,
+    stop: AtomicBool,
+    bell: (Mutex<bool>, Condvar),
+}
+
+impl Bench {
+    /// No one works yet.
+    #[must_use]
+    pub fn new(queue: Arc<dyn Queue>, keep: Duration) -> Arc<Self> {
+        let (changes, _) = broadcast::channel(256);
+        Arc::new(Self { queue, changes, keep, stop: AtomicBool::new(false), bell: (Mutex::new(false), Condvar::new()) })
+    }
+
+    /// There is a job.
+    pub fn ring(&self) {
+        *self.bell.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.bell.1.notify_one();
+    }
+
+    /// Tells all who wait that a job has changed.
+    pub fn tell(&self, id: &str) {
+        // No one may wait.
+        let _ = self.changes.send(id.to_owned());
+    }
+
+    /// Asks workers to end after the job that they are at.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.bell.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let rung = self.bell.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.bell.1.wait_timeout_while(rung, PACE, |rung| !*rung && !self.stop.load(Ordering::Acquire));
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
+
+/// Starts a worker.
+///
+/// # Errors
+/// A system that grants no thread.
+pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<()>> {
+    let work = move || {
+        while !bench.stop.load(Ordering::Acquire) {
+            match bench.queue.claim(LEASE) {
+                Ok(Some(job)) => attempt(&bench, &tools, &job),
+                Ok(None) => bench.wait(),
+                Err(error) => {
+                    tracing::error!("the queue: {error}");
+                    bench.wait();
+                }
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+    thread.map_err(|error| Error::io("a worker", error))
+}
+
+/// One attempt at a job, whatever comes of it.
+fn attempt(bench: &Bench, tools: &Tools, job: &Job) {
+    bench.tell(&job.id);
+    let heart = Heart::start(bench, job);
+    let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, &|share| heart.beat(share))));
+    let wanted = heart.stop();
+    let kept = match done {
+        Ok(Ok((recording, outcome))) if wanted => {
+            // A result has the attempt in its name: one that comes late never writes over another.
+            let key = format!("{}-{}.wav", job.id, job.attempt);
+            tools.blobs.put(&key, &wav(&recording, Quantise::Round)).and_then(|()| {
+                let taken = bench.queue.complete(&job.id, job.attempt, &key, &outcome, bench.keep)?;
+                if taken { Ok(()) } else { tools.blobs.delete(&key) }
+            })
+        }
+        Ok(Ok(_) | Err(WorkFault::Unwanted)) => Ok(()),
+        Ok(Err(WorkFault::Passing(error))) => {
+            tracing::warn!("job {}, attempt {}: {error}", job.id, job.attempt);
+            let after = RETRY * 2_u32.pow(job.attempt.saturating_sub(1).min(5));
+            bench.queue.fail(&job.id, job.attempt, &error.to_string(), Some(after), bench.keep).map(|_| ())
+        }
+        Ok(Err(WorkFault::Lasting(error))) => {
+            tracing::info!("job {}: {error}", job.id);
+            bench.queue.fail(&job.id, job.attempt, &error.to_string(), None, bench.keep).map(|_| ())
+        }
+        Err(_) => {
+            tracing::error!("job {}: its work panicked, which is a fault of Syrinx", job.id);
+            let error = "its work panicked, which is a fault of Syrinx";
+            bench.queue.fail(&job.id, job.attempt, error, None, bench.keep).map(|_| ())
+        }
+    };
+    if let Err(error) = kept {
+        // The disk may be full: the lease runs out, and the job is tried again.
+        tracing::error!("job {}: its result cannot be kept: {error}", job.id);
+        let _ = bench.queue.fail(&job.id, job.attempt, &error.to_string(), Some(RETRY), bench.keep);
+    }
+    bench.tell(&job.id);
+}
+
+/// Tells the queue that a job is being worked at, also where the work itself says nothing for long.
+struct Heart<'a> {
+    bench: &'a Bench,
+    state: Arc<(Mutex<Beat>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Beat {
+    share: f64,
+    wanted: bool,
+    over: bool,
+    told: Instant,
+}
+
+impl<'a> Heart<'a> {
+    fn start(bench: &'a Bench, job: &Job) -> Self {
+        let beat = Beat { share: 0.0, wanted: true, over: false, told: Instant::now() };
+        let state = Arc::new((Mutex::new(beat), Condvar::new()));
+        let (shared, queue, changes) = (state.clone(), bench.queue.clone(), bench.changes.clone());
+        let (id, attempt) = (job.id.clone(), job.attempt);
+        let keep_alive = move || {
+            let mut told = 0.0;
+            loop {
+                let beat = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let waited = shared.1.wait_timeout_while(beat, RENEWAL, |beat| !beat.over);
+                let beat = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if beat.over {
+                    return;
+                }
+                let share = beat.share;
+                drop(beat);
+                // A database that is busy is asked again; the lease lasts.
+                let wanted = queue.renew(&id, attempt, share, LEASE).unwrap_or(true);
+                if share > told {
+                    told = share;
+                    let _ = changes.send(id.clone());
+                }
+                let mut beat = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+                beat.wanted &= wanted;
+                beat.told = Instant::now();
+            }
+        };
+        let thread = std::thread::Builder::new().name("heart".into()).spawn(keep_alive).ok();
+        Self { bench, state, thread }
+    }
+
+    /// The work is so far; says whether to go on.
+    fn beat(&self, share: f64) -> bool {
+        let mut beat = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
+        beat.share = share;
+        beat.wanted && !self.bench.stop.load(Ordering::Acquire)
+    }
+
+    /// The work is over; says whether its result is wanted.
+    fn stop(mut self) -> bool {
+        self.end();
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner).wanted
+    }
+
+    fn end(&mut self) {
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner).over = true;
+        self.state.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Heart<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,267 @@
+//! Voices in memory: loaded once however many want one, and the longest unused let go when memory is short.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::index::Index;
+use crate::checkpoint::pitch::PitchNetwork;
+use crate::checkpoint::store::ModelsDirectory;
+use crate::checkpoint::voice::VoiceCheckpoint;
+use crate::engine::{Engine, TrackerFile};
+use crate::error::{Error, Result};
+use crate::nn::Cpu;
+use crate::nn::synthesizer::Synthesizer;
+use crate::params::PitchMethod;
+use crate::path::Converter;
+use crate::path::retrieval::Retrieval;
+
+/// A voice without encoder and tracker, which all voices share.
+#[derive(Clone)]
+struct Loaded {
+    voice: Arc<Synthesizer<Cpu>>,
+    retrieval: Option<Arc<Retrieval<Cpu>>>,
+    bytes: u64,
+}
+
+/// The place of one voice: whoever comes while it is being loaded waits for it.
+#[derive(Default)]
+struct Slot {
+    loaded: Mutex<Option<Loaded>>,
+    used: AtomicU64,
+}
+
+/// What loading has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadedCounts {
+    /// Voices in memory.
+    pub voices: usize,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Times that a voice was read from disk.
+    pub loads: u64,
+    /// Times that a voice was there already.
+    pub hits: u64,
+    /// Times that a voice was let go.
+    pub evictions: u64,
+    /// Time that the latest load took.
+    pub last_load: Duration,
+}
+
+/// Voices in memory, up to a budget.
+pub struct LoadedVoices {
+    engine: Mutex<Engine<Cpu>>,
+    encoder: Option<PathBuf>,
+    budget_bytes: u64,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+    clock: AtomicU64,
+    loads: AtomicU64,
+    hits: AtomicU64,
+    evictions: AtomicU64,
+    last_load_us: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A load that panicked has left nothing behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LoadedVoices {
+    /// Nothing is loaded yet. `encoder` is found in the models folder where none is given.
+    #[must_use]
+    pub fn new(encoder: Option<PathBuf>, budget_bytes: u64) -> Self {
+        Self {
+            engine: Mutex::new(Engine::new(Default::default())),
+            encoder,
+            budget_bytes,
+            slots: Mutex::default(),
+            clock: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+            last_load_us: AtomicU64::new(0),
+        }
+    }
+
+    /// A converter over the voice `id`, whose files are these. To be called by a thread, not by a task: it may take
+    /// seconds.
+    ///
+    /// # Errors
+    /// Files that cannot be loaded, an encoder or a tracker that is nowhere or does not fit.
+    pub fn converter(
+        &self,
+        id: &str,
+        files: &(PathBuf, Option<PathBuf>),
+        method: Option<PitchMethod>,
+    ) -> Result<Converter<Cpu>> {
+        let slot = lock(&self.slots).entry(id.to_owned()).or_default().clone();
+        slot.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        let loaded = {
+            let mut place = lock(&slot.loaded);
+            if let Some(loaded) = &*place {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                loaded.clone()
+            } else {
+                let started = Instant::now();
+                let loaded = load(&files.0, files.1.as_deref())?;
+                self.loads.fetch_add(1, Ordering::Relaxed);
+                self.last_load_us.store(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+                place.insert(loaded).clone()
+            }
+        };
+        self.let_go(id);
+        let folder = ModelsDirectory::of_user()?;
+        let encoder = match &self.encoder {
+            Some(encoder) => encoder.clone(),
+            None => folder.encoder(None)?,
+        };
+        let tracker = tracker(&folder, method)?;
+        lock(&self.engine).around(loaded.voice, loaded.retrieval, &encoder, &tracker)
+    }
+
+    /// Lets the longest unused go until the rest fits; who uses one keeps it. `latest` stays.
+    fn let_go(&self, latest: &str) {
+        let mut slots = lock(&self.slots);
+        loop {
+            let bytes = |slot: &Slot| slot.loaded.try_lock().ok().and_then(|place| Some(place.as_ref()?.bytes));
+            let total: u64 = slots.values().filter_map(|slot| bytes(slot)).sum();
+            if total <= self.budget_bytes {
+                return;
+            }
+            let candidates = slots.iter().filter(|(id, slot)| *id != latest && bytes(slot).is_some());
+            let oldest = candidates.min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed)).map(|(id, _)| id.clone());
+            let Some(oldest) = oldest else { return };
+            slots.remove(&oldest);
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets a voice go that was deleted.
+    pub fn forget(&self, id: &str) {
+        lock(&self.slots).remove(id);
+    }
+
+    /// Whether a voice is in memory.
+    #[must_use]
+    pub fn holds(&self, id: &str) -> bool {
+        let slot = lock(&self.slots).get(id).cloned();
+        slot.is_some_and(|slot| slot.loaded.try_lock().is_ok_and(|place| place.is_some()))
+    }
+
+    /// What loading has come to.
+    #[must_use]
+    pub fn counts(&self) -> LoadedCounts {
+        let loaded: Vec<u64> = lock(&self.slots)
+            .values()
+            .filter_map(|slot| slot.loaded.try_lock().ok().and_then(|place| Some(place.as_ref()?.bytes)))
+            .collect();
+        LoadedCounts {
+            voices: loaded.len(),
+            bytes: loaded.iter().sum(),
+            loads: self.loads.load(Ordering::Relaxed),
+            hits: self.hits.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
+            last_load: Duration::from_micros(self.last_load_us.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Bytes that voices may take.
+    #[must_use]
+    pub fn budget_bytes(&self) -> u64 {
+        self.budget_bytes
+    }
+
+    /// Whether a content encoder can be found, so that anything can be converted.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or [`Error::Io`] if it cannot.
+    pub fn check_encoder(&self) -> Result<()> {
+        match &self.encoder {
+            Some(encoder) => std::fs::metadata(encoder).map(|_| ()).map_err(|source| Error::io(encoder, source)),
+            None => ModelsDirectory::of_user()?.encoder(None).map(|_| ()),
+        }
+    }
+}
+
+fn load(voice: &Path, index: Option<&Path>) -> Result<Loaded> {
+    let device = Default::default();
+    let checkpoint = VoiceCheckpoint::open(voice)?;
+    let parameters: usize = checkpoint.tensors.iter().map(|(_, tensor)| tensor.len()).sum();
+    let unit_dim = checkpoint.config.unit_dim;
+    let voice = Arc::new(Synthesizer::load(&checkpoint.tensors.weights(), &checkpoint.config, &device)?);
+    let index = index.map(Index::open).transpose()?.map(Arc::new);
+    let rows = index.as_ref().map_or(0, |index| index.rows() * unit_dim);
+    let retrieval = index.map(|index| Retrieval::new(index, unit_dim, &device).map(Arc::new)).transpose()?;
+    // Weights are computed with as 32-bit numbers.
+    Ok(Loaded { voice, retrieval, bytes: 4 * (parameters + rows) as u64 })
+}
+
+fn tracker(folder: &ModelsDirectory, method: Option<PitchMethod>) -> Result<TrackerFile> {
+    let network = |network, tiny| Ok::<_, Error>(TrackerFile::Network(network, folder.pitch(None, network, tiny)?));
+    match method {
+        None => Ok(network(PitchNetwork::Rmvpe, false).unwrap_or(TrackerFile::SwiftF0)),
+        Some(PitchMethod::Rmvpe) => network(PitchNetwork::Rmvpe, false),
+        Some(PitchMethod::Fcpe) => network(PitchNetwork::Fcpe, false),
+        Some(PitchMethod::Crepe) => network(PitchNetwork::Crepe, false),
+        Some(PitchMethod::CrepeTiny) => network(PitchNetwork::Crepe, true),
+        Some(PitchMethod::Swift) => Ok(TrackerFile::SwiftF0),
+        Some(PitchMethod::Yin) => Ok(TrackerFile::Yin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    }
+
+    fn voices(budget_bytes: u64) -> LoadedVoices {
+        LoadedVoices::new(Some(data("hubert_small_v1.weights.safetensors")), budget_bytes)
+    }
+
+    fn files() -> (PathBuf, Option<PathBuf>) {
+        (data("synth_small_v1_32k.pth"), Some(data("added_IVF15_Flat_nprobe_1_small_v1.index")))
+    }
+
+    #[test]
+    fn a_voice_is_loaded_once_however_many_want_it_at_once() {
+        let voices = voices(u64::MAX);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| voices.converter("a", &files(), Some(PitchMethod::Yin)).map(|_| ()).expect("a voice"));
+            }
+        });
+        let counts = voices.counts();
+        assert_eq!((counts.loads, counts.hits, counts.voices), (1, 7, 1));
+        assert!(counts.bytes > 10_000, "{counts:?}");
+    }
+
+    #[test]
+    fn the_longest_unused_goes_when_memory_is_short_and_who_uses_it_keeps_it() {
+        let one = voices(u64::MAX);
+        one.converter("a", &files(), Some(PitchMethod::Yin)).map(|_| ()).expect("a voice");
+        let voices = voices(2 * one.counts().bytes);
+        let load = |id: &str| voices.converter(id, &files(), Some(PitchMethod::Yin)).expect("a voice");
+        let kept = load("a");
+        load("b");
+        load("a");
+        load("c");
+        assert!(voices.holds("a") && !voices.holds("b") && voices.holds("c"));
+        assert_eq!(voices.counts().evictions, 1);
+        voices.forget("a");
+        assert!(!voices.holds("a"));
+        assert_eq!(kept.sample_rate_hz(), 32_000);
+    }
+
+    #[test]
+    fn a_voice_that_cannot_be_loaded_leaves_no_trace() {
+        let voices = voices(u64::MAX);
+        assert!(voices.converter("a", &(data("none.pth"), None), None).is_err());
+        assert_eq!(voices.counts().voices, 0);
+        voices.converter("a", &files(), Some(PitchMethod::Yin)).map(|_| ()).expect("a voice");
+    }
+}

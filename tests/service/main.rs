@@ -1,0 +1,11 @@
+//! The service as its clients meet it: `syrinx serve` in a process of its own, with espeak-ng behind it.
+//!
+//! `make service-packages` installs what it needs, and `make test-service` runs this.
+
+mod access;
+mod chaos;
+mod jobs;
+mod speech;
+mod support;
+mod voices;
+mod wyoming;

@@ -1,0 +1,116 @@
+//! `POST /v1/audio/speech`, by clients that speak OpenAI's language.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+fn ask(server: &Server, body: &Value) -> reqwest::Response {
+    let request = server.request(Method::POST, "/v1/audio/speech").header("content-type", "application/json");
+    server.send(request.body(body.to_string()))
+}
+
+#[test]
+fn speech_comes_while_it_is_said_in_every_delivery() {
+    let (server, _folder, id) = Server::with_voice(&[]);
+    let body = |format: &str| json!({ "model": "tts-1", "input": TEXT, "voice": id, "response_format": format, "rvc_f0_method": "yin" });
+    let response = ask(&server, &body("pcm"));
+    assert_eq!(response.headers()["content-type"], "audio/pcm;rate=32000;channels=1");
+    assert_eq!(response.headers()["x-sample-rate"], "32000");
+    let pcm = server.runtime.block_on(response.bytes()).expect("a body");
+    let seconds = pcm.len() as f64 / 64_000.0;
+    assert!((2.5..8.0).contains(&seconds), "{seconds} s");
+
+    let wav = server.runtime.block_on(ask(&server, &body("wav")).bytes()).expect("a body");
+    assert_eq!((&wav[..4], u32::from_le_bytes(wav[24..28].try_into().expect("a rate"))), (&b"RIFF"[..], 32_000));
+    assert_eq!(wav[44..], pcm);
+
+    let mut events = body("pcm");
+    events["stream_format"] = json!("sse");
+    let response = ask(&server, &events);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let text = server.runtime.block_on(response.text()).expect("events");
+    let mut decoded = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        if event["type"] == "speech.audio.delta" {
+            let audio = event["audio"].as_str().expect("audio");
+            decoded.extend(base64::engine::general_purpose::STANDARD.decode(audio).expect("base64"));
+        }
+    }
+    assert!(decoded == pcm && text.trim_end().ends_with("{\"type\":\"speech.audio.done\"}"));
+
+    // By its name, in the format that OpenAI's clients get where they name none.
+    let mp3 = ask(&server, &json!({ "input": "Hello.", "voice": "small" }));
+    assert_eq!(mp3.headers()["content-type"], "audio/mpeg");
+    assert!(server.runtime.block_on(mp3.bytes()).expect("a body").len() > 1000);
+}
+
+#[test]
+fn the_first_sound_comes_before_the_text_is_said_and_hanging_up_ends_it() {
+    let (server, _folder, id) = Server::with_voice(&["--max-streams", "1"]);
+    let body = json!({ "input": TEXT.repeat(50), "voice": id, "response_format": "pcm", "rvc_f0_method": "yin" });
+    let start = Instant::now();
+    let mut response = ask(&server, &body);
+    server.runtime.block_on(response.chunk()).expect("a chunk").expect("a chunk");
+    eprintln!("first sound of {} letters after {:?}", 67 * 50, start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let busy = ask(&server, &body);
+    assert_eq!((busy.status().as_u16(), busy.headers().contains_key("retry-after")), (429, true));
+    drop(response);
+    let start = Instant::now();
+    while ask(&server, &json!({ "input": "Hi.", "voice": id, "response_format": "wav" })).status() != 200 {
+        assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_cannot_be_said_has_a_status() {
+    let (server, folder, id) = Server::with_voice(&[]);
+    for (body, status) in [
+        (json!({ "input": "Hi.", "voice": "alloy" }), 404),
+        (json!({ "input": "", "voice": id }), 422),
+        (json!({ "input": "...", "voice": id }), 422),
+        (json!({ "input": "Hi.", "voice": id, "response_format": "wma" }), 422),
+        (json!({ "input": "Hi.", "voice": id, "stream_format": "xml" }), 422),
+        (json!({ "input": "Hi.", "voice": id, "speed": 9 }), 422),
+        // No model of it is there.
+        (json!({ "input": "Hi.", "voice": id, "rvc_f0_method": "fcpe" }), 404),
+    ] {
+        let (found, problem) = server.read(ask(&server, &body));
+        assert_eq!(found, status, "{problem}");
+    }
+    drop(server);
+    let server = Server::start(folder.path(), &["--tts", "espeak-ng=/nowhere/espeak"]);
+    let (status, problem) = server.read(ask(&server, &json!({ "input": "Hi.", "voice": id })));
+    assert_eq!(status, 502, "{problem}");
+    // A job is tried again meanwhile, and can be ended.
+    let (_, job) = server.post("/jobs", &json!({ "text": "Hi." }));
+    let job = job["id"].as_str().expect("an id").to_owned();
+    server.wait(&job, |job| {
+        job["status"] == "queued" && job["error"].as_str().is_some_and(|told| told.contains("/nowhere"))
+    });
+    assert_eq!(server.post(&format!("/jobs/{job}/cancel"), &json!({})).0, 200);
+}
+
+#[test]
+fn openais_own_client_speaks_to_it() {
+    let (server, folder, id) = Server::with_voice(&[]);
+    let python = std::env::var("SYRINX_TTS_PYTHON").expect("SYRINX_TTS_PYTHON: see `make service-packages`");
+    let script = "import sys, openai
+client = openai.OpenAI(base_url=sys.argv[1] + '/v1', api_key='none')
+with client.audio.speech.with_streaming_response.create(
+        model='tts-1', voice=sys.argv[2], input='Birds sing. We listen.', response_format='wav') as response:
+    response.stream_to_file(sys.argv[3])
+";
+    let output = folder.path().join("out.wav");
+    let mut run = std::process::Command::new(format!("{python}/bin/python"));
+    run.args(["-c", script, &server.address, &id]).arg(&output);
+    assert!(run.status().expect("Python").success());
+    let wav = std::fs::read(&output).expect("a file");
+    assert!(wav.starts_with(b"RIFF") && wav.len() > 60_000, "{} bytes", wav.len());
+}
