@@ -1,6 +1,6 @@
 //! MIDI: commands from keys, pads, pedals and wheels.
 //!
-//! Messages come through the system's ports ([`system`]) or, where audio goes through JACK, through a port of the same
+//! Messages come through the system's ports (`system`) or, where audio goes through JACK, through a port of the same
 //! client. [`map`] tells what they order.
 
 pub mod map;

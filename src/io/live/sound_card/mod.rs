@@ -1,6 +1,6 @@
 //! Sound cards, through whatever the system offers: two streams, of one device or of two with clocks of their own.
 //!
-//! What is captured crosses to the output's callback by a [`bridge`], whose ratio follows the drift between the two
+//! What is captured crosses to the output's callback by a bridge, whose ratio follows the drift between the two
 //! clocks. How long blocks are is never assumed: [`SoundCard::open`](Backend::open) listens to both callbacks first and
 //! sizes the bridge by what it saw, and anew should blocks grow.
 //!
