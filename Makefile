@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages live-packages test-live soak service-packages test-service lint bench test-reference
+.PHONY: demo test packages live-packages test-cuda test-live soak service-packages test-service lint bench test-reference
 
 # Converts a bundled clip and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -26,6 +26,14 @@ packages:
 test-reference:
 	tests/reference/prepare.sh
 	$(CARGO) test --release --locked --features reference-tests --test reference -- --nocapture
+
+# The CUDA kernels without a GPU: run on this CPU against their twins, plainly and under sanitizers; compiled by nvcc and by
+# NVRTC for sm_75 to sm_120, registers and spills told. Keeps 0.5 GB of NVIDIA's compilers in the cache folder.
+CUDA_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/cuda-tools
+test-cuda: packages
+	tests/kernels/prepare.sh "$(CUDA_TOOLS)"
+	SYRINX_NVCC="$(CUDA_TOOLS)/cuda/bin/nvcc" LD_LIBRARY_PATH="$(CUDA_TOOLS)/cuda/lib:$$LD_LIBRARY_PATH" \
+	  $(CARGO) test --locked --features cuda --test kernels -- --include-ignored --show-output
 
 # Features whose tests need audio servers, and the Debian packages that hold their headers and programs.
 LIVE_FEATURES = jack,pipewire,midi
@@ -69,6 +77,7 @@ lint: live-packages
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --features $(LIVE_FEATURES) -- -D warnings
 	$(CARGO) clippy --locked --all-targets --features service -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features cuda -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bench:

@@ -54,6 +54,7 @@
 //! | [`geometry`], [`params`], [`telemetry`], [`dsp`] | sizes, choices, times; signal processing without weights |
 //! | [`checkpoint`] | published model files, read as untrusted data |
 //! | [`nn`] | the networks, generic over a burn backend, with CPU kernels for their hot operations |
+//! | `cuda` | kernels for NVIDIA GPUs, in builds with the feature of that name |
 //! | [`rt`] | what real-time threads are built from: the guarded entry, rings, snapshots, hand-over |
 //! | [`graph`] | the audio graph: built on control, run in the device callback, swapped while it runs |
 //! | [`io`] | audio files in and out |
@@ -69,6 +70,8 @@
 
 pub mod checkpoint;
 pub mod cli;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod dsp;
 pub mod engine;
 pub mod error;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "error",
     "units",
     "geometry",
@@ -13,6 +13,7 @@ const ORDER: [&str; 17] = [
     "dsp",
     "checkpoint",
     "nn",
+    "cuda",
     "rt",
     "graph",
     "io",

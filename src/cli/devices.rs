@@ -57,7 +57,7 @@ impl Listing {
     }
 }
 
-fn hosts() -> Vec<HostInfo> {
+pub(super) fn hosts() -> Vec<HostInfo> {
     #[allow(unused_mut, reason = "stays empty in a build without audio systems")]
     let mut hosts = Vec::new();
     #[cfg(feature = "jack")]

@@ -13,6 +13,7 @@ pub mod bench;
 pub mod conversion;
 pub mod convert;
 pub mod devices;
+pub mod doctor;
 pub mod inspect;
 pub mod jobs;
 pub mod latency;
@@ -65,6 +66,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// List audio devices
     Devices(devices::DevicesArgs),
+    /// Tell what this machine has of what Syrinx can use, and what to do about the rest
+    Doctor(doctor::DoctorArgs),
     /// Measure how late live audio is
     Latency(latency::LatencyArgs),
     /// Measure how fast this machine converts
@@ -109,6 +112,7 @@ fn run(cli: &Cli) -> Result<()> {
         #[cfg(feature = "service")]
         Command::Serve(args) => serve::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Latency(args) => latency::run(args),
         Command::Bench(args) => in_pool(|| bench::run(args)),
         Command::Inspect(args) => inspect::run(args),

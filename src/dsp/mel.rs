@@ -104,6 +104,17 @@ impl FilterBank {
         self.bands.len()
     }
 
+    /// Bins of the spectra it is for.
+    #[must_use]
+    pub fn bins(&self) -> usize {
+        self.bins
+    }
+
+    /// The stretch of the spectrum that each band sums: its first bin and the weights from there on.
+    pub fn stretches(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        self.bands.iter().map(|band| (band.first, &*band.weights))
+    }
+
     /// The bank as a matrix `[bands, bins]`, row-major.
     #[must_use]
     pub fn matrix(&self) -> Vec<f32> {

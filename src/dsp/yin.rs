@@ -18,7 +18,7 @@ pub const RANGE_HZ: [f32; 2] = [50.0, 1100.0];
 pub const WINDOW_SAMPLES: usize = CORE_SAMPLES + 2 * LONGEST_LAG;
 
 /// The longest lag compared: one period of the lowest frequency.
-const LONGEST_LAG: usize = 320;
+pub const LONGEST_LAG: usize = 320;
 /// The shortest lag compared: less than one period of the highest frequency.
 const SHORTEST_LAG: usize = 14;
 /// Samples in the middle of the window that are compared with their neighbours a lag before and after.
@@ -41,7 +41,7 @@ const COSTS: Costs = Costs { unvoiced: 0.6, octave: 0.01, leap: 0.8, switch: 0.3
 /// The root mean square below which a frame is silent: -60 dB of full scale.
 const SILENCE_RMS: f32 = 1e-3;
 /// Minima kept in a frame.
-const MOST_CANDIDATES: usize = 12;
+pub const MOST_CANDIDATES: usize = 12;
 
 /// A tracker of one voice that needs no weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl YinStream {
         if window.len() != WINDOW_SAMPLES {
             return Err(Error::argument("window", format!("{WINDOW_SAMPLES} samples"), window.len()));
         }
-        let states = self.candidates(window);
+        let states = self.states(window);
         let states = join(self.heard.back().map(Vec::as_slice), states);
         self.heard.push_back(states);
         if self.heard.len() <= self.lookahead {
@@ -184,22 +184,25 @@ impl YinStream {
         path
     }
 
-    /// The unvoiced state and the minima of the difference function, with the costs of the frame itself.
-    fn candidates(&self, window: &[f32]) -> Vec<State> {
-        let aperiodicity = self.aperiodicity(window);
-        let mut voiced: Vec<State> = aperiodicity.as_deref().map_or(Vec::new(), minima);
-        voiced.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-        voiced.truncate(MOST_CANDIDATES);
-        let voicing = voiced.iter().map(|state| state.voicing).fold(0.0, f32::max);
+    /// The unvoiced state and the candidates of a frame, with the costs of the frame itself.
+    fn states(&self, window: &[f32]) -> Vec<State> {
+        let voiced = self.aperiodicity(window).as_deref().map_or(Vec::new(), candidates);
+        let voicing = voiced.iter().map(|candidate| candidate.voicing).fold(0.0, f32::max);
         let unvoiced = State { f0_hz: 0.0, voicing, cost: COSTS.unvoiced, origin: 0 };
-        std::iter::once(unvoiced).chain(voiced).collect()
+        let state = |Candidate { f0_hz, voicing, cost }| State { f0_hz, voicing, cost, origin: 0 };
+        std::iter::once(unvoiced).chain(voiced.into_iter().map(state)).collect()
     }
 
-    /// The cumulative mean normalised difference of each lag from 0 to [`LONGEST_LAG`]; nothing for silence.
+    /// The cumulative mean normalised difference of each lag from 0 to [`LONGEST_LAG`] in a window of
+    /// [`WINDOW_SAMPLES`]; nothing for silence, sound that is not a number, or a window of another length.
     ///
     /// The core is compared with the samples a lag after and a lag before it, so that the answer belongs to the centre
     /// of the window whatever the lag.
-    fn aperiodicity(&self, window: &[f32]) -> Option<Vec<f32>> {
+    #[must_use]
+    pub fn aperiodicity(&self, window: &[f32]) -> Option<Vec<f32>> {
+        if window.len() != WINDOW_SAMPLES {
+            return None;
+        }
         let mean = window.iter().sum::<f32>() / WINDOW_SAMPLES as f32;
         let mut whole: Vec<f32> = window.iter().map(|v| v - mean).collect();
         let energy = running_energy(&whole);
@@ -255,8 +258,24 @@ fn running_energy(samples: &[f32]) -> Vec<f64> {
     std::iter::once(first).chain(later).collect()
 }
 
-/// The minima of the aperiodicity as states, each placed between lags by the parabola through it and its neighbours.
-fn minima(aperiodicity: &[f32]) -> Vec<State> {
+/// A frequency that a frame may have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// In Hz, inside [`RANGE_HZ`].
+    pub f0_hz: f32,
+    /// 1 less its aperiodicity.
+    pub voicing: f32,
+    /// What a path pays to pass here, in units of aperiodicity.
+    pub cost: f32,
+}
+
+/// The cheapest minima of the aperiodicity of the lags up to [`LONGEST_LAG`], at most [`MOST_CANDIDATES`], cheapest
+/// first, each placed between lags by the parabola through it and its neighbours.
+///
+/// # Panics
+/// If there are fewer lags.
+#[must_use]
+pub fn candidates(aperiodicity: &[f32]) -> Vec<Candidate> {
     let minimum = |lag: usize| {
         let [before, here, after] = [lag - 1, lag, lag + 1].map(|lag| aperiodicity[lag]);
         if !(here < before && here <= after) {
@@ -268,9 +287,12 @@ fn minima(aperiodicity: &[f32]) -> Vec<State> {
         let f0_hz = SAMPLE_RATE_HZ as f32 / (lag as f32 + shift);
         let [low, high] = RANGE_HZ;
         let cost = depth + COSTS.octave * (high / f0_hz).log2();
-        (low..=high).contains(&f0_hz).then_some(State { f0_hz, voicing: 1.0 - depth, cost, origin: 0 })
+        (low..=high).contains(&f0_hz).then_some(Candidate { f0_hz, voicing: 1.0 - depth, cost })
     };
-    (SHORTEST_LAG..LONGEST_LAG).filter_map(minimum).collect()
+    let mut candidates: Vec<Candidate> = (SHORTEST_LAG..LONGEST_LAG).filter_map(minimum).collect();
+    candidates.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    candidates.truncate(MOST_CANDIDATES);
+    candidates
 }
 
 /// Adds to each state of a frame the cost of the cheapest path to it from the frame before.

@@ -178,7 +178,8 @@ fn normalised(window: &[f32]) -> impl Iterator<Item = f32> {
 }
 
 /// The bins inside [`RANGE_HZ`], of `count`.
-fn bins_in_range(count: usize) -> std::ops::Range<usize> {
+#[must_use]
+pub fn bins_in_range(count: usize) -> std::ops::Range<usize> {
     let bin = |hz: f64| (1200.0 * (hz / 10.0).log2() - FIRST_BIN_CENTS) / CENTS_PER_BIN;
     let [low, high] = RANGE_HZ;
     (bin(low).floor() as usize).min(count)..(bin(high).ceil() as usize).min(count)
@@ -227,13 +228,13 @@ fn likeliest_path(salience: &[f32], bins: usize, range: std::ops::Range<usize>) 
         return Vec::new();
     }
     let near = |bin: usize| bin.saturating_sub(TRANSITION_BINS - 1)..(bin + TRANSITION_BINS).min(count);
-    let step = transition(bins, range.start);
+    let steps = PathSteps::new(bins);
     let mut scores: Vec<f64> = frames[0].iter().map(|&v| f64::from(v)).collect();
     let mut origins = Vec::with_capacity(frames.len() * count);
     for frame in &frames[1..] {
         let arrive = |to: usize| {
             near(to)
-                .map(|from| (from, scores[from] + step(from, to)))
+                .map(|from| (from, scores[from] + steps.cost(from, to)))
                 .fold((to, f64::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
         };
         let (from, best): (Vec<usize>, Vec<f64>) = (0..count).map(arrive).unzip();
@@ -255,15 +256,36 @@ fn likeliest_path(salience: &[f32], bins: usize, range: std::ops::Range<usize>) 
     path
 }
 
-/// The log probability of a step between bins counted from `offset`: a triangle, normalised over where `bins` end.
-fn transition(bins: usize, offset: usize) -> impl Fn(usize, usize) -> f64 {
-    let height = |from: usize, to: usize| TRANSITION_BINS.saturating_sub(from.abs_diff(to)) as f64;
-    let total = move |from: usize| -> f64 {
-        (from.saturating_sub(TRANSITION_BINS)..(from + TRANSITION_BINS).min(bins)).map(|to| height(from, to)).sum()
-    };
-    let totals: Vec<f64> = (offset..bins).map(|from| total(from).ln()).collect();
-    let heights: Vec<f64> = (0..TRANSITION_BINS).map(|distance| height(0, distance).ln()).collect();
-    move |from, to| heights[from.abs_diff(to)] - totals[from]
+/// What a step of the path costs: the log probability of a triangle, normalised over where the bins end.
+#[derive(Clone, Debug)]
+pub struct PathSteps {
+    /// The first bin inside [`RANGE_HZ`]; the path's bins count from there.
+    pub first: usize,
+    /// For each bin inside the range, the logarithm of what its triangle sums to.
+    pub totals: Vec<f64>,
+    /// For each distance of less than 12 bins, the logarithm of the triangle's height.
+    pub heights: Vec<f64>,
+}
+
+impl PathSteps {
+    /// Steps between the bins inside [`RANGE_HZ`], of `bins`.
+    #[must_use]
+    pub fn new(bins: usize) -> Self {
+        let range = bins_in_range(bins);
+        let height = |from: usize, to: usize| TRANSITION_BINS.saturating_sub(from.abs_diff(to)) as f64;
+        let total = |from: usize| -> f64 {
+            (from.saturating_sub(TRANSITION_BINS)..(from + TRANSITION_BINS).min(bins)).map(|to| height(from, to)).sum()
+        };
+        Self {
+            first: range.start,
+            totals: range.map(|from| total(from).ln()).collect(),
+            heights: (0..TRANSITION_BINS).map(|distance| height(0, distance).ln()).collect(),
+        }
+    }
+
+    fn cost(&self, from: usize, to: usize) -> f64 {
+        self.heights[from.abs_diff(to)] - self.totals[from]
+    }
 }
 
 /// RVC's smoothing: `voicing` becomes its median over three frames, `f0_hz` its mean over three, 0 where the median is

@@ -218,6 +218,12 @@ impl<B: VoiceOps> Fcpe<B> {
         })
     }
 
+    /// The centre of each bin, in cents above 10 Hz.
+    #[must_use]
+    pub fn cents(&self) -> &[f32] {
+        &self.cents
+    }
+
     /// The log-mel spectrogram `[samples / 160 + 1, bands]`, row-major, of 16 kHz audio.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub const DEFAULT_THRESHOLD: f32 = 0.5;
 /// The published weights.
 pub(crate) const WEIGHTS: &[u8] = include_bytes!("../../models/swift_f0/swift_f0.safetensors");
 /// Samples of the spectra, in the order of the network's input planes.
-const FFT_SAMPLES: [usize; 3] = [1024, 2048, 512];
+pub const FFT_SAMPLES: [usize; 3] = [1024, 2048, 512];
 /// Bands into which each spectrum is gathered.
 const BANDS: usize = 128;
 /// Added to each band before the logarithm.
@@ -39,17 +39,33 @@ struct Plane {
     reach: usize,
 }
 
+/// The published weights, which are part of the program.
+///
+/// # Errors
+/// None, unless the program was built with a damaged file.
+pub fn embedded_weights() -> Result<Tensors> {
+    Tensors::from_safetensors("models/swift_f0/swift_f0.safetensors", WEIGHTS)
+}
+
+/// Loads the bands of spectra of `size` samples.
+///
+/// # Errors
+/// A tensor is missing, or names a bin or band that there is not.
+pub fn bank(weights: &Weights<'_>, size: usize) -> Result<FilterBank> {
+    let [count] = weights.shape::<1>("index")?;
+    let bins = size / 2 + 1;
+    let index = weights.load("index", &[count])?;
+    if let Some(bad) = index.iter().find(|&&i| i < 0.0 || i >= (bins * BANDS) as f32) {
+        return Err(weights.error("index", format!("values below {}", bins * BANDS), bad));
+    }
+    let entries = index.iter().map(|&i| i as usize).zip(weights.load("weight", &[count])?);
+    let entries = entries.map(|(i, weight)| (i % BANDS, i / BANDS, weight));
+    Ok(FilterBank::from_entries(BANDS, bins, entries))
+}
+
 impl Plane {
     fn load(weights: &Weights<'_>, size: usize) -> Result<Self> {
-        let [count] = weights.shape::<1>("index")?;
-        let bins = size / 2 + 1;
-        let index = weights.load("index", &[count])?;
-        if let Some(bad) = index.iter().find(|&&i| i < 0.0 || i >= (bins * BANDS) as f32) {
-            return Err(weights.error("index", format!("values below {}", bins * BANDS), bad));
-        }
-        let entries = index.iter().map(|&i| i as usize).zip(weights.load("weight", &[count])?);
-        let entries = entries.map(|(i, weight)| (i % BANDS, i / BANDS, weight));
-        let bank = FilterBank::from_entries(BANDS, bins, entries);
+        let bank = bank(weights, size)?;
         Ok(Self { stft: Stft::new(size, NATIVE_HOP_SAMPLES), bank, reach: size / 2 })
     }
 
@@ -128,8 +144,7 @@ impl<B: VoiceOps> SwiftF0<B> {
     /// # Errors
     /// None, unless the program was built with a damaged file.
     pub fn embedded(device: &B::Device) -> Result<Self> {
-        let tensors = Tensors::from_safetensors("models/swift_f0/swift_f0.safetensors", WEIGHTS)?;
-        Self::load(&tensors.weights(), device)
+        Self::load(&embedded_weights()?.weights(), device)
     }
 
     /// Loads other weights of the same form (see `models/swift_f0/README.md`).

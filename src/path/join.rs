@@ -105,7 +105,8 @@ impl Sola {
 }
 
 /// Gains that rise over `length` samples as a squared sine; with `1 - gain` for the old signal the sum stays 1.
-pub(super) fn fade_in(length: usize) -> Vec<f32> {
+#[must_use]
+pub fn fade_in(length: usize) -> Vec<f32> {
     let step = FRAC_PI_2 / (length.max(2) - 1) as f32;
     (0..length).map(|n| (n as f32 * step).sin().powi(2)).collect()
 }

@@ -23,7 +23,7 @@ use flow::Flow;
 use generator::Generator;
 pub use noise::Noise;
 use source::Source;
-pub use source::harmonic_sine;
+pub use source::{harmonic_sine, harmonic_source};
 use text_encoder::TextEncoder;
 
 /// One voice.

@@ -37,16 +37,31 @@ impl Source {
 
     /// The source of f0 in Hz per hop: one sample per output sample. Goes on from `phase`, in cycles.
     pub(super) fn render(&self, f0_hz: &[f32], phase: &mut f64, noise: &mut Noise) -> Vec<f32> {
-        let mut signal = harmonic_sine(f0_hz, self.hop, self.rate_hz, phase);
-        if let Some(noise) = noise.source(signal.len()) {
-            for ((signal, noise), &hz) in signal.chunks_mut(self.hop).zip(noise.chunks(self.hop)).zip(f0_hz) {
-                let deviation = if hz > 0.0 { VOICED_NOISE } else { UNVOICED_NOISE };
-                signal.iter_mut().zip(noise).for_each(|(signal, noise)| *signal += deviation * noise);
-            }
-        }
-        signal.iter_mut().for_each(|signal| *signal = (self.gain * *signal + self.offset).tanh());
-        signal
+        let noise = noise.source(f0_hz.len() * self.hop);
+        harmonic_source(f0_hz, self.hop, self.rate_hz, [self.gain, self.offset], phase, noise.as_deref())
     }
+}
+
+/// `tanh(gain * (sine + deviation * noise) + offset)` with the [`harmonic_sine`] of `f0_hz`; `noise` is standard normal,
+/// a value per sample, its deviation 0.003 under the sine and 0.1 / 3 where f0 is 0.
+#[must_use]
+pub fn harmonic_source(
+    f0_hz: &[f32],
+    hop: usize,
+    rate_hz: u32,
+    [gain, offset]: [f32; 2],
+    phase: &mut f64,
+    noise: Option<&[f32]>,
+) -> Vec<f32> {
+    let mut signal = harmonic_sine(f0_hz, hop, rate_hz, phase);
+    if let Some(noise) = noise {
+        for ((signal, noise), &hz) in signal.chunks_mut(hop).zip(noise.chunks(hop)).zip(f0_hz) {
+            let deviation = if hz > 0.0 { VOICED_NOISE } else { UNVOICED_NOISE };
+            signal.iter_mut().zip(noise).for_each(|(signal, noise)| *signal += deviation * noise);
+        }
+    }
+    signal.iter_mut().for_each(|signal| *signal = (gain * *signal + offset).tanh());
+    signal
 }
 
 /// A sine of amplitude 0.1 that follows f0 in Hz per `hop` samples, 0 where f0 is 0. Each hop's f0 is held and the

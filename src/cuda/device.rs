@@ -1,0 +1,141 @@
+//! A CUDA device as a [`Machine`]: one stream of its own, on which everything happens in order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+};
+use cudarc::nvrtc::Ptx;
+
+use super::launch::{Kernel, Launch, Machine};
+use super::modules::ModuleCache;
+use super::ops::KERNELS;
+use super::probe::{Gap, GpuFacts, gpus, name_of};
+use crate::error::{Error, Result};
+
+/// One GPU, opened. It has never been opened in a test: no machine of this project has a GPU yet.
+pub struct Device {
+    facts: GpuFacts,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    cache: ModuleCache,
+    functions: Mutex<HashMap<&'static str, CudaFunction>>,
+}
+
+/// A stretch of a device's memory, freed in the stream's order.
+pub struct DeviceMemory {
+    slice: CudaSlice<u8>,
+    address: u64,
+}
+
+impl Device {
+    /// Opens GPU `ordinal`, as CUDA counts.
+    ///
+    /// # Errors
+    /// [`Error::Device`]: there is no driver, no such GPU, or the driver refuses.
+    pub fn open(ordinal: usize, cache: ModuleCache) -> Result<Self> {
+        let gpus = gpus().map_err(Gap::into_error)?;
+        let count = gpus.len();
+        let facts = gpus.into_iter().nth(ordinal).ok_or_else(|| {
+            let problem = format!("GPU {ordinal} is asked for, but there are {count}");
+            Error::device("CUDA", problem, format!("choose one from `cuda:0` to `cuda:{}`", count - 1))
+        })?;
+        let context = CudaContext::new(ordinal).map_err(refused("open the GPU"))?;
+        let stream = context.new_stream().map_err(refused("make a stream"))?;
+        Ok(Self { facts, context, stream, cache, functions: Mutex::default() })
+    }
+
+    /// What the GPU is.
+    #[must_use]
+    pub fn facts(&self) -> &GpuFacts {
+        &self.facts
+    }
+
+    /// Free and total memory in bytes.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn memory_bytes(&self) -> Result<[usize; 2]> {
+        let (free, total) = self.context.mem_get_info().map_err(refused("tell its memory"))?;
+        Ok([free, total])
+    }
+
+    /// Compiles and loads all kernels, so that no later launch waits for that.
+    ///
+    /// # Errors
+    /// A kernel cannot be compiled or loaded.
+    pub fn prewarm(&self) -> Result<()> {
+        KERNELS.iter().try_for_each(|kernel| self.function(kernel).map(drop))
+    }
+
+    fn function(&self, kernel: &'static Kernel) -> Result<CudaFunction> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(kernel.name) {
+            return Ok(function.clone());
+        }
+        let image = self.cache.module(kernel.op, self.facts.capability)?.image;
+        let module = self.context.load_module(Ptx::from_binary(image));
+        let module = module.map_err(refused(&format!("load {}.cu", kernel.op.name)))?;
+        for kernel in KERNELS.iter().filter(|other| other.op.name == kernel.op.name) {
+            let function = module.load_function(kernel.name);
+            functions.insert(kernel.name, function.map_err(refused(&format!("find kernel `{}`", kernel.name)))?);
+        }
+        Ok(functions[kernel.name].clone())
+    }
+}
+
+/// An error of the driver, and what it was asked for.
+fn refused(task: &str) -> impl Fn(DriverError) -> Error {
+    move |error| {
+        let problem = format!("the driver does not {task}: {}", name_of(error));
+        Error::device("CUDA", problem, "see what `nvidia-smi` says; free memory, or use `--device cpu`")
+    }
+}
+
+impl Machine for Device {
+    type Memory = DeviceMemory;
+
+    fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
+        // The driver has no empty stretches.
+        let slice = self.stream.alloc_zeros::<u8>(bytes.max(1)).map_err(refused("give memory"))?;
+        let address = slice.device_ptr(&self.stream).0;
+        Ok(DeviceMemory { slice, address })
+    }
+
+    fn address(memory: &DeviceMemory) -> u64 {
+        memory.address
+    }
+
+    fn write(&self, memory: &mut DeviceMemory, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.stream.memcpy_htod(bytes, &mut memory.slice.slice_mut(..bytes.len())).map_err(refused("copy to the GPU"))
+    }
+
+    fn read(&self, memory: &DeviceMemory, bytes: &mut [u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let copied = self.stream.memcpy_dtoh(&memory.slice.slice(..bytes.len()), bytes);
+        copied.and_then(|()| self.stream.synchronize()).map_err(refused("copy from the GPU"))
+    }
+
+    fn launch(&self, launch: &Launch) -> Result<()> {
+        let function = self.function(launch.kernel)?;
+        let [x, y, z] = launch.grid();
+        let config = LaunchConfig {
+            grid_dim: (x, y, z),
+            block_dim: (launch.threads(), 1, 1),
+            shared_mem_bytes: launch.shared_size(),
+        };
+        let mut builder = self.stream.launch_builder(&function);
+        for word in launch.arguments() {
+            builder.arg(word);
+        }
+        // SAFETY: only the wrappers of `ops` make launches; they pass what the kernel declares and check that buffers are
+        // as long as it reads and writes. Buffers of this machine live on this stream, in whose order they are freed.
+        unsafe { builder.launch(config) }.map(drop).map_err(refused(&format!("start kernel `{}`", launch.name())))
+    }
+}

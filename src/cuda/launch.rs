@@ -1,0 +1,277 @@
+//! What a kernel is, where its data lies, and how it is launched.
+
+use std::marker::PhantomData;
+
+use bytemuck::Pod;
+
+use crate::error::{Error, Result};
+
+/// A source file of `kernels/`.
+#[derive(Debug)]
+pub struct Op {
+    /// The file's name without `.cu`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// The headers of `kernels/`, those that include others first.
+const HEADERS: [(&str, &str); 2] = [
+    ("#include \"spectrum.cuh\"", include_str!("../../kernels/spectrum.cuh")),
+    ("#include \"syrinx.cuh\"", include_str!("../../kernels/syrinx.cuh")),
+];
+
+impl Op {
+    /// The file with its headers in the place of their includes: what a compiler that knows no files reads.
+    #[must_use]
+    pub fn source(&self) -> String {
+        HEADERS
+            .iter()
+            .fold(self.text.to_owned(), |source, (include, header)| source.replacen(include, header, 1))
+            .replace("#pragma once", "")
+    }
+}
+
+/// An entry point of an [`Op`].
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its name in the source.
+    pub name: &'static str,
+    /// The file it is in.
+    pub op: &'static Op,
+    /// Threads of its blocks.
+    pub threads: u32,
+}
+
+/// What runs kernels: a CUDA device, or in tests a CPU that stands in for one. Work runs in the order it is given.
+pub trait Machine {
+    /// A stretch of the machine's memory.
+    type Memory;
+
+    /// `bytes` zeros, aligned to 64 bytes.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    fn allocate(&self, bytes: usize) -> Result<Self::Memory>;
+
+    /// Where kernels find it.
+    fn address(memory: &Self::Memory) -> u64;
+
+    /// Copies `bytes` to the start of `memory`, which is at least as long.
+    ///
+    /// # Errors
+    /// The machine fails.
+    fn write(&self, memory: &mut Self::Memory, bytes: &[u8]) -> Result<()>;
+
+    /// Waits for the work given, then copies the start of `memory` to `bytes`.
+    ///
+    /// # Errors
+    /// The machine fails, or work given earlier did.
+    fn read(&self, memory: &Self::Memory, bytes: &mut [u8]) -> Result<()>;
+
+    /// Gives a launch to the machine.
+    ///
+    /// # Errors
+    /// The kernel cannot be compiled or started.
+    fn launch(&self, launch: &Launch) -> Result<()>;
+}
+
+/// Values of one type in a machine's memory.
+pub struct Buffer<M: Machine, T> {
+    memory: M::Memory,
+    len: usize,
+    values: PhantomData<T>,
+}
+
+impl<M: Machine, T: Pod> Buffer<M, T> {
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn zeros(machine: &M, len: usize) -> Result<Self> {
+        Ok(Self { memory: machine.allocate(len * size_of::<T>())?, len, values: PhantomData })
+    }
+
+    /// A copy of `values`.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn new(machine: &M, values: &[T]) -> Result<Self> {
+        let mut buffer = Self::zeros(machine, values.len())?;
+        buffer.write(machine, values)?;
+        Ok(buffer)
+    }
+
+    /// Replaces all values.
+    ///
+    /// # Errors
+    /// Their number is another, or the machine fails.
+    pub fn write(&mut self, machine: &M, values: &[T]) -> Result<()> {
+        expect_len("values", values.len(), self.len)?;
+        machine.write(&mut self.memory, bytemuck::cast_slice(values))
+    }
+
+    /// Waits for the work given and copies all values.
+    ///
+    /// # Errors
+    /// The machine fails.
+    pub fn read(&self, machine: &M) -> Result<Vec<T>> {
+        let mut values = vec![T::zeroed(); self.len];
+        machine.read(&self.memory, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Most parameters a kernel has.
+const MOST_ARGUMENTS: usize = 16;
+
+/// One launch of a kernel. Only the wrappers of [`super::ops`], which know what each kernel may touch, make one.
+#[derive(Debug)]
+pub struct Launch {
+    /// What is launched.
+    pub(super) kernel: &'static Kernel,
+    grid: [usize; 3],
+    shared_bytes: usize,
+    /// Addresses and numbers, each in the first bytes of its word.
+    words: [u64; MOST_ARGUMENTS],
+    count: usize,
+    /// A number that does not fit its parameter.
+    too_large: Option<usize>,
+}
+
+impl Launch {
+    /// A launch of `blocks` blocks.
+    pub(super) fn new(kernel: &'static Kernel, blocks: usize) -> Self {
+        let words = [0; MOST_ARGUMENTS];
+        Self { kernel, grid: [blocks, 1, 1], shared_bytes: 0, words, count: 0, too_large: None }
+    }
+
+    /// A launch with a thread for each of `count` elements.
+    pub(super) fn over(kernel: &'static Kernel, count: usize) -> Self {
+        Self::new(kernel, count.div_ceil(kernel.threads as usize))
+    }
+
+    /// The same with `rows` rows of blocks.
+    pub(super) fn rows(mut self, rows: usize) -> Self {
+        self.grid[1] = rows;
+        self
+    }
+
+    /// The same with shared memory beside what the kernel declares.
+    pub(super) fn shared_bytes(mut self, bytes: usize) -> Self {
+        self.shared_bytes = bytes;
+        self
+    }
+
+    fn word(mut self, word: u64) -> Self {
+        self.words[self.count] = word;
+        self.count += 1;
+        self
+    }
+
+    /// Adds what the kernel reads.
+    pub(super) fn input<M: Machine, T>(self, buffer: &Buffer<M, T>) -> Self {
+        self.word(M::address(&buffer.memory))
+    }
+
+    /// Adds what the kernel may read, or nothing.
+    pub(super) fn optional<M: Machine, T>(self, buffer: Option<&Buffer<M, T>>) -> Self {
+        self.word(buffer.map_or(0, |buffer| M::address(&buffer.memory)))
+    }
+
+    /// Adds what the kernel writes.
+    pub(super) fn output<M: Machine, T>(self, buffer: &mut Buffer<M, T>) -> Self {
+        self.word(M::address(&buffer.memory))
+    }
+
+    /// Adds a number of things, an `int`.
+    pub(super) fn size(mut self, value: usize) -> Self {
+        if i32::try_from(value).is_err() {
+            self.too_large = Some(value);
+        }
+        self.word(value as u64)
+    }
+
+    /// Adds a `float`.
+    pub(super) fn f32(self, value: f32) -> Self {
+        self.word(value.to_bits().into())
+    }
+
+    /// Adds a `double`.
+    pub(super) fn f64(self, value: f64) -> Self {
+        self.word(value.to_bits())
+    }
+
+    /// Gives the launch to `machine`; nothing, if there is no block.
+    pub(super) fn run<M: Machine>(self, machine: &M) -> Result<()> {
+        let most = i32::MAX as usize;
+        let most_rows = usize::from(u16::MAX);
+        if let Some(value) = self.too_large.or((self.grid[0] > most).then_some(self.grid[0])) {
+            return Err(Error::argument(
+                format!("size for kernel `{}`", self.kernel.name),
+                format!("up to {most}"),
+                value,
+            ));
+        }
+        if self.grid[1] > most_rows {
+            let name = format!("rows of blocks of kernel `{}`", self.kernel.name);
+            return Err(Error::argument(name, format!("up to {most_rows}"), self.grid[1]));
+        }
+        if self.grid.contains(&0) { Ok(()) } else { machine.launch(&self) }
+    }
+
+    /// The kernel's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.kernel.name
+    }
+
+    /// Blocks in each dimension, none of them 0.
+    #[must_use]
+    pub fn grid(&self) -> [u32; 3] {
+        self.grid.map(|blocks| blocks as u32)
+    }
+
+    /// Threads of each block.
+    #[must_use]
+    pub fn threads(&self) -> u32 {
+        self.kernel.threads
+    }
+
+    /// Bytes of shared memory beside what the kernel declares.
+    #[must_use]
+    pub fn shared_size(&self) -> u32 {
+        self.shared_bytes as u32
+    }
+
+    /// The arguments, in order: an argument of 4 bytes lies in the first of its word.
+    #[must_use]
+    pub fn arguments(&self) -> &[u64] {
+        &self.words[..self.count]
+    }
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("arguments of kernels lie in the low bytes of words; CUDA has no big-endian host");
+
+/// Refuses a buffer of another length.
+pub(super) fn expect_len(name: &str, found: usize, expected: usize) -> Result<()> {
+    if found == expected { Ok(()) } else { Err(Error::argument(name, format!("{expected} values"), found)) }
+}
+
+/// Refuses a buffer that is too short.
+pub(super) fn expect_at_least(name: &str, found: usize, least: usize) -> Result<()> {
+    if found >= least { Ok(()) } else { Err(Error::argument(name, format!("at least {least} values"), found)) }
+}

@@ -1,0 +1,69 @@
+//! One safe wrapper per kernel: checks lengths, chooses the grid, passes the arguments.
+//!
+//! The wrappers are generic over the [`Machine`](super::Machine): tests run them, and with them the kernels, on a CPU.
+//! What each kernel computes, and its twin on the CPU, stands in its source under `kernels/`.
+
+mod crepe_path;
+mod envelope;
+mod harmonic_source;
+mod log_mel;
+mod retrieval;
+mod salience;
+mod sola;
+mod swift_f0;
+mod track;
+mod yin;
+
+pub use crepe_path::{CrepePath, crepe_smooth};
+pub use envelope::{envelope_mix, envelope_rms};
+pub use harmonic_source::{SourceShape, harmonic_source};
+pub use log_mel::{LogMelFrames, LogMelTables};
+pub use retrieval::{Neighbours, retrieval_blend, retrieval_nearest};
+pub use salience::{Decoding, salience};
+pub use sola::{sola_join, sola_scores};
+pub use swift_f0::SwiftF0Network;
+pub use track::{median, octave, pitch_shape};
+pub use yin::{YinCandidates, yin};
+
+use super::launch::{Kernel, Op};
+
+/// The ops, by name.
+macro_rules! ops {
+    ($($op:ident $file:literal),*) => {
+        $(static $op: Op = Op { name: $file, text: include_str!(concat!("../../../kernels/", $file, ".cu")) };)*
+    };
+}
+
+ops! {
+    CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", HARMONIC_SOURCE_OP "harmonic_source", LOG_MEL_OP "log_mel",
+    MEDIAN_OP "median", OCTAVE_OP "octave", PITCH_SHAPE_OP "pitch_shape", RETRIEVAL_OP "retrieval",
+    SALIENCE_OP "salience", SOLA_OP "sola", SWIFT_F0_OP "swift_f0", YIN_OP "yin"
+}
+
+/// The kernels, each with its file and the threads of its blocks.
+macro_rules! kernels {
+    ($($kernel:ident $name:literal $op:ident $threads:literal),*) => {
+        $(static $kernel: Kernel = Kernel { name: $name, op: &$op, threads: $threads };)*
+        /// All kernels.
+        pub static KERNELS: &[&Kernel] = &[$(&$kernel),*];
+    };
+}
+
+kernels! {
+    CREPE_PATH "crepe_path" CREPE_PATH_OP 384,
+    CREPE_SMOOTH "crepe_smooth" CREPE_PATH_OP 128,
+    ENVELOPE_RMS "envelope_rms" ENVELOPE_OP 256,
+    ENVELOPE_MIX "envelope_mix" ENVELOPE_OP 256,
+    HARMONIC_SOURCE "harmonic_source" HARMONIC_SOURCE_OP 256,
+    LOG_MEL "log_mel" LOG_MEL_OP 128,
+    MEDIAN "median" MEDIAN_OP 128,
+    OCTAVE "octave" OCTAVE_OP 128,
+    PITCH_SHAPE "pitch_shape" PITCH_SHAPE_OP 128,
+    RETRIEVAL_NEAREST "retrieval_nearest" RETRIEVAL_OP 256,
+    RETRIEVAL_BLEND "retrieval_blend" RETRIEVAL_OP 256,
+    SALIENCE "salience" SALIENCE_OP 128,
+    SOLA_SCORES "sola_scores" SOLA_OP 256,
+    SOLA_JOIN "sola_join" SOLA_OP 256,
+    SWIFT_F0 "swift_f0" SWIFT_F0_OP 256,
+    YIN "yin" YIN_OP 352
+}

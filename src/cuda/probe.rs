@@ -1,0 +1,139 @@
+//! What CUDA needs of a machine, what of it is there, and what to do about the rest. Nothing here panics or waits.
+
+use std::ffi::c_int;
+use std::path::PathBuf;
+
+use cudarc::driver::{DriverError, result, sys};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Something that is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Gap {
+    fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// The gap as an error of what needed it.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        Error::device("CUDA", self.problem, self.remedy)
+    }
+}
+
+/// One GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GpuFacts {
+    /// Its number, as CUDA counts.
+    pub ordinal: usize,
+    /// Its name.
+    pub name: String,
+    /// Its compute capability, major and minor.
+    pub capability: [i32; 2],
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
+}
+
+const INSTALL_DRIVER: &str = "install NVIDIA's driver, version 525 or later, or use `--device cpu`";
+const INSTALL_NVRTC: &str = "install CUDA's run-time compiler (`apt install libnvrtc12`, or `pip install \
+                             nvidia-cuda-nvrtc` with its folder in LD_LIBRARY_PATH)";
+const INSTALL_HEADERS: &str = "install CUDA's headers (`apt install nvidia-cuda-toolkit`, or `pip install \
+                               nvidia-cuda-runtime`) and set CUDA_PATH to the folder that holds `include`";
+
+/// The newest CUDA version that the driver serves, major and minor.
+///
+/// # Errors
+/// [`Gap`]: there is no driver, or it does not start.
+pub fn driver() -> Result<[i32; 2], Gap> {
+    // SAFETY: loads the driver's library, whose initialisers are NVIDIA's own.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(Gap::new("no NVIDIA driver (libcuda) is installed", INSTALL_DRIVER));
+    }
+    result::init().map_err(no_start)?;
+    let mut version: c_int = 0;
+    // SAFETY: the driver is loaded, and writes one int.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(no_start)?;
+    Ok([version / 1000, version % 1000 / 10])
+}
+
+fn no_start(error: DriverError) -> Gap {
+    if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE {
+        return Gap::new("the NVIDIA driver finds no GPU", "check that the GPU is seated and given to this machine");
+    }
+    let problem = format!("the NVIDIA driver does not start: {}", name_of(error));
+    Gap::new(problem, "see what `nvidia-smi` says; after an update of the driver, restart the machine")
+}
+
+/// CUDA's name for an error.
+pub(super) fn name_of(error: DriverError) -> String {
+    error.error_name().map_or_else(|_| format!("{:?}", error.0), |name| name.to_string_lossy().into_owned())
+}
+
+/// The GPUs there are; at least one.
+///
+/// # Errors
+/// [`Gap`]: there is no driver, or no GPU.
+pub fn gpus() -> Result<Vec<GpuFacts>, Gap> {
+    driver()?;
+    let count = result::device::get_count().map_err(no_start)?;
+    if count == 0 {
+        return Err(no_start(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)));
+    }
+    (0..count).map(|ordinal| facts(ordinal).map_err(no_start)).collect()
+}
+
+fn facts(ordinal: c_int) -> Result<GpuFacts, DriverError> {
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    let device = result::device::get(ordinal)?;
+    // SAFETY: the device was got from the driver a moment ago.
+    let (major, minor, bytes) = unsafe {
+        let attribute = |which| result::device::get_attribute(device, which);
+        (attribute(MAJOR)?, attribute(MINOR)?, result::device::total_mem(device)?)
+    };
+    Ok(GpuFacts {
+        ordinal: ordinal as usize,
+        name: result::device::get_name(device)?,
+        capability: [major, minor],
+        memory_bytes: bytes as u64,
+    })
+}
+
+/// The version of the run-time compiler, major and minor. Only ops that are not on disk yet need it.
+///
+/// # Errors
+/// [`Gap`]: it cannot be loaded.
+pub fn nvrtc() -> Result<[i32; 2], Gap> {
+    // SAFETY: loads the compiler's library, whose initialisers are NVIDIA's own.
+    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+        return Err(Gap::new("CUDA's run-time compiler (NVRTC) is not found", INSTALL_NVRTC));
+    }
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is loaded, and writes two ints.
+    match unsafe { cudarc::nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor) }.result() {
+        Ok(()) => Ok([major, minor]),
+        Err(error) => Err(Gap::new(format!("CUDA's run-time compiler does not start: {:?}", error.0), INSTALL_NVRTC)),
+    }
+}
+
+/// The folder of CUDA's headers, which burn's kernels, though not Syrinx's own, are compiled with.
+///
+/// # Errors
+/// [`Gap`]: neither `$CUDA_PATH` nor the usual place has them.
+pub fn headers() -> Result<PathBuf, Gap> {
+    let given = std::env::var_os("CUDA_PATH").map(PathBuf::from);
+    let places = given.into_iter().chain(["/usr/local/cuda".into(), "/usr".into()]).map(|root| root.join("include"));
+    places
+        .into_iter()
+        .find(|folder| folder.join("cuda_runtime.h").is_file())
+        .ok_or_else(|| Gap::new("CUDA's headers are not found", INSTALL_HEADERS))
+}

@@ -1,0 +1,227 @@
+//! A CPU that stands in for a CUDA device: kernels compiled as C++ against `host.hpp`, one thread of a block per fibre.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ffi::{CStr, c_char, c_void};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::ptr::NonNull;
+use std::sync::{Mutex, OnceLock};
+
+use libloading::Library;
+use sha2::{Digest, Sha256};
+use syrinx::cuda::ops::KERNELS;
+use syrinx::cuda::{Launch, Machine, Op};
+use syrinx::{Error, Result};
+
+/// The environment variable that asks for kernels with sanitizers.
+pub const SANITIZED: &str = "SYRINX_KERNELS_SANITIZED";
+
+/// The order in which the threads of a block take turns; a kernel's result may not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Order {
+    /// The first thread first; the first block first.
+    Forwards = 0,
+    /// The last thread first; the last block first.
+    Backwards = 1,
+    /// Shuffled anew after each barrier.
+    Shuffled = 2,
+}
+
+/// All orders.
+pub const ORDERS: [Order; 3] = [Order::Forwards, Order::Backwards, Order::Shuffled];
+
+/// The stand-in.
+pub struct Host {
+    library: Built,
+    order: Order,
+}
+
+enum Built {
+    /// The crate's kernels.
+    Shared(&'static Library),
+    /// Others, to prove the tests.
+    Own(Library),
+}
+
+impl Host {
+    /// The crate's kernels, their threads in `order`.
+    pub fn new(order: Order) -> Self {
+        static LIBRARY: OnceLock<Library> = OnceLock::new();
+        let library = LIBRARY.get_or_init(|| {
+            let ops: Vec<(&str, String)> = ops().into_iter().map(|op| (op.name, op.text.to_owned())).collect();
+            build(&ops)
+        });
+        Self { library: Built::Shared(library), order }
+    }
+
+    /// The kernels of one op whose source is `text`.
+    pub fn of(name: &str, text: String, order: Order) -> Self {
+        Self { library: Built::Own(build(&[(name, text)])), order }
+    }
+}
+
+/// The files of `kernels/`, each once.
+pub fn ops() -> Vec<&'static Op> {
+    let mut ops: Vec<&Op> = KERNELS.iter().map(|kernel| kernel.op).collect();
+    ops.dedup_by_key(|op| op.name);
+    ops
+}
+
+/// The names of the kernels in `text` and the threads they are compiled for, both as they stand there.
+pub fn declared(text: &str) -> Vec<(String, String)> {
+    let declaration = |line: &str| {
+        let (name, threads) = line.strip_prefix("KERNEL(")?.strip_suffix(')')?.split_once(", ")?;
+        Some((name.to_owned(), threads.to_owned()))
+    };
+    text.lines().filter_map(declaration).collect()
+}
+
+fn build(ops: &[(&str, String)]) -> Library {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sanitized = std::env::var_os(SANITIZED).is_some();
+    let mut flags = vec!["-std=c++17", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-DSYRINX_HOST", "-Wall"];
+    flags.extend(["-Wextra", "-Werror", "-Wno-unknown-pragmas"]);
+    if sanitized {
+        flags.extend(["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
+        flags.push("-fsanitize-sections=kernel_shared");
+    } else {
+        flags.push("-O2");
+    }
+    let headers = ["kernels/syrinx.cuh", "kernels/spectrum.cuh", "tests/kernels/host.hpp"];
+    let headers = headers.map(|path| std::fs::read_to_string(root.join(path)).expect("a header"));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kernels");
+    std::fs::create_dir_all(&folder).expect("a folder for objects");
+    let object = |(name, text): &(&str, String)| {
+        let exports: Vec<String> = declared(text).iter().map(|(kernel, _)| format!("EXPORT({kernel})")).collect();
+        let unit = format!("{text}\n{}\n", exports.join("\n"));
+        let mut hash = Sha256::new();
+        [&unit, &flags.join(" ")].into_iter().chain(&headers).for_each(|part| hash.update(part));
+        let hash = hash.finalize().iter().take(8).fold(0_u64, |hash, &byte| hash << 8 | u64::from(byte));
+        let path = folder.join(format!("{name}-{hash:016x}.o"));
+        if !path.exists() {
+            compile(&unit, &flags, root, &path);
+        }
+        path
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let objects: Vec<PathBuf> = std::thread::scope(|scope| {
+        let share = |worker| ops.iter().skip(worker).step_by(workers).map(object).collect::<Vec<_>>();
+        let started: Vec<_> = (0..workers).map(|worker| scope.spawn(move || share(worker))).collect();
+        started.into_iter().flat_map(|worker| worker.join().expect("compiled")).collect()
+    });
+    let library = tempfile::Builder::new().suffix(".so").tempfile_in(&folder).expect("a place for the library");
+    let mut link = Command::new("g++");
+    link.arg("-shared").args(sanitized.then_some("-fsanitize=address,undefined"));
+    let status = link.arg("-o").arg(library.path()).args(objects).status().expect("g++");
+    assert!(status.success(), "the kernels' library does not link");
+    // SAFETY: the library was built a moment ago from sources whose initialisers do nothing.
+    unsafe { Library::new(library.path()) }.expect("the kernels' library")
+}
+
+fn compile(unit: &str, flags: &[&str], root: &Path, object: &Path) {
+    // Under another name first: other tests may build the same.
+    let partial = tempfile::NamedTempFile::new_in(object.parent().expect("a folder")).expect("a place for an object");
+    let mut child = Command::new("g++")
+        .args(flags)
+        .arg("-I")
+        .arg(root.join("tests/kernels"))
+        .arg("-I")
+        .arg(root.join("kernels"))
+        .args(["-x", "c++", "-c", "-", "-o"])
+        .arg(partial.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("g++ is needed: install it");
+    child.stdin.take().expect("a pipe").write_all(unit.as_bytes()).expect("g++ reads");
+    assert!(child.wait().expect("g++ ends").success(), "{}: g++ refuses the kernel", object.display());
+    partial.persist(object).expect("an object");
+}
+
+/// Memory of exactly the size asked for, so that a sanitizer sees what lies beyond.
+pub struct Memory {
+    at: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.layout.size() > 0 {
+            // SAFETY: allocated in `allocate` with this layout, and freed once.
+            unsafe { dealloc(self.at.as_ptr(), self.layout) }
+        }
+    }
+}
+
+/// As `host.hpp` declares it.
+#[repr(C)]
+struct RawLaunch {
+    grid: [u32; 3],
+    threads: u32,
+    shared_bytes: u32,
+    order: u32,
+}
+
+type Run = unsafe extern "C" fn(*const RawLaunch, *mut *mut c_void, u32) -> *const c_char;
+
+impl Machine for Host {
+    type Memory = Memory;
+
+    fn allocate(&self, bytes: usize) -> Result<Memory> {
+        let layout = Layout::from_size_align(bytes, 64).expect("a size that fits");
+        if bytes == 0 {
+            return Ok(Memory { at: NonNull::dangling(), layout });
+        }
+        // SAFETY: the size is not 0.
+        let at = NonNull::new(unsafe { alloc_zeroed(layout) });
+        Ok(Memory { at: at.ok_or_else(|| Error::argument("buffer", "memory for it", "none"))?, layout })
+    }
+
+    fn address(memory: &Memory) -> u64 {
+        memory.at.as_ptr() as u64
+    }
+
+    fn write(&self, memory: &mut Memory, bytes: &[u8]) -> Result<()> {
+        assert!(bytes.len() <= memory.layout.size());
+        // SAFETY: the memory is ours alone and as long.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.at.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn read(&self, memory: &Memory, bytes: &mut [u8]) -> Result<()> {
+        assert!(bytes.len() <= memory.layout.size());
+        // SAFETY: the memory is as long, was zeroed, and no kernel runs: launches end before they return.
+        unsafe { std::ptr::copy_nonoverlapping(memory.at.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn launch(&self, launch: &Launch) -> Result<()> {
+        /// The stand-in's state is global.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let library = match &self.library {
+            Built::Shared(library) => *library,
+            Built::Own(library) => library,
+        };
+        let symbol = format!("run_{}", launch.name());
+        // SAFETY: `EXPORT` of host.hpp gives every kernel a function of this type.
+        let run = unsafe { library.get::<Run>(symbol.as_bytes()) }.expect("an exported kernel");
+        let raw = RawLaunch {
+            grid: launch.grid(),
+            threads: launch.threads(),
+            shared_bytes: launch.shared_size(),
+            order: self.order as u32,
+        };
+        let mut words = launch.arguments().to_vec();
+        let mut arguments: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // SAFETY: the wrappers pass what the kernel declares, which is what these tests, under sanitizers, are for.
+        let failure = unsafe { run(std::ptr::from_ref(&raw), arguments.as_mut_ptr(), arguments.len() as u32) };
+        if failure.is_null() {
+            return Ok(());
+        }
+        // SAFETY: a string literal of host.hpp.
+        let problem = unsafe { CStr::from_ptr(failure) }.to_string_lossy().into_owned();
+        Err(Error::device(format!("kernel `{}`", launch.name()), problem, "mend the kernel"))
+    }
+}

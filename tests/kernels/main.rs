@@ -1,0 +1,16 @@
+//! The CUDA kernels without a GPU: the same sources run on this CPU, compared with their twins in Rust, plainly and
+//! under sanitizers; and compiled by nvcc for every architecture meant. Needs `g++`; `make test-cuda` runs it all.
+
+mod audio;
+mod device;
+#[allow(unsafe_code, reason = "the stand-in calls kernels, as a device would")]
+mod host;
+mod joins;
+mod nvcc;
+mod proof;
+mod retrieval;
+mod sanitized;
+mod source;
+mod spectra;
+mod support;
+mod tracks;
