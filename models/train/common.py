@@ -15,6 +15,7 @@ INPUT_HZ = 16_000
 OUTPUT_HZ = 24_000
 UNIT_HOP = 320  # input samples per unit: 20 ms
 FRAME_HOP = OUTPUT_HZ // 100  # output samples per frame: 10 ms
+JOE_HZ, JOE_HOP = 22_050, 256  # Piper's
 
 
 def setup(seed: int) -> np.random.Generator:
@@ -46,8 +47,10 @@ def load(path: Path) -> dict | None:
     return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
 
 
-def schedule(step: int, steps: int, warmup: int = 100, floor: float = 0.03) -> float:
-    """Learning rate over its peak: a short warm-up, then half a cosine."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+def schedule(step: int, steps: int, warmup: int = 100, floor: float = 0.05) -> float:
+    """Learning rate over its peak: a short warm-up, a plateau, and a straight fall over the last third.
+
+    On the plateau a run can be stopped and resumed with another number of steps.
+    """
+    fall = (steps - step) / max(1, steps / 3)
+    return min(1.0, (step + 1) / warmup, max(floor, fall))

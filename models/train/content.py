@@ -78,8 +78,10 @@ def main() -> None:
     if step:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    scale = torch.from_numpy(corpus.items[0]["latent"].astype("float32")).std().to(DEVICE) if not step else state["scale"].to(DEVICE)
-    check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::4][:24]]))
+    spoken = next(i for i in corpus.items if "latent" in i)
+    scale = state["scale"] if step else torch.from_numpy(spoken["latent"].astype("float32")).std()
+    scale = scale.to(DEVICE)
+    check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::5][:24]]))
     sums, count, began = {}, 0, time.time()
     while step < args.steps:
         for group in optimizer.param_groups:

@@ -11,12 +11,12 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from .common import DATA, INPUT_HZ, OUTPUT_HZ, setup
 from .texts import sentences
 
 SHARD = 40  # sentences
+GENERATOR = DATA / "generator.npz"  # Piper's, to start from
 SOUNDS = Path(os.environ.get("ASTERISK_SOUNDS", "/usr/share/asterisk/sounds"))
 NOT_SPEECH = ("tone", "beep", "silence", "music", "scream", "monkey", "gargl", "ring")
 FLITE = ["slt", "rms", "awb", "kal16"]
@@ -29,7 +29,12 @@ def pcm(audio: np.ndarray) -> np.ndarray:
 
 
 def resample(audio: np.ndarray, source_hz: int, target_hz: int) -> np.ndarray:
-    return resample_poly(audio, target_hz // (g := np.gcd(source_hz, target_hz)), source_hz // g).astype(np.float32)
+    """Band-limited, by Fourier's way."""
+    length = len(audio) * target_hz // source_hz
+    spectrum = np.fft.rfft(np.pad(audio.astype(np.float32), (0, -len(audio) % 256)))  # lengths that divide well
+    padded = (len(spectrum) - 1) * 2
+    out = np.fft.irfft(spectrum[: padded * target_hz // source_hz // 2 + 1], n=round(padded * target_hz / source_hz))
+    return (out[:length] * (target_hz / source_hz)).astype(np.float32)
 
 
 def write(name: str, utterances: list[dict]) -> None:
@@ -52,6 +57,11 @@ def read(pattern: str) -> list[dict]:
         columns = [np.split(shard[k], np.cumsum(shard[f"{k}_n"])[:-1]) for k in keys]
         out += [dict(zip(keys, row), shard=path.stem) for row in zip(*columns)]
     return out
+
+
+def shards() -> list[Path]:
+    names = ("joe", "pairs", "other")
+    return sorted(p for name in names for p in DATA.glob(f"{name}-[0-9][0-9][0-9].npz"))
 
 
 def joe_says(joe, ids, frames, noise) -> dict:
@@ -128,6 +138,10 @@ def main() -> None:
     args = args.parse_args()
     DATA.mkdir(parents=True, exist_ok=True)
     texts = sentences(7)
+    if not GENERATOR.exists():
+        from .speech import Joe
+
+        Joe().write_generator(GENERATOR)
 
     def shard(name, index, make, offset):
         if not (DATA / f"{name}-{index:03}.npz").exists():

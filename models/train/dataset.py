@@ -3,11 +3,10 @@
 import numpy as np
 import torch
 
-from .common import DATA, FRAME_HOP, INPUT_HZ, OUTPUT_HZ, UNIT_HOP
-from .data import read, resample
+from .common import DATA, INPUT_HZ, JOE_HOP, JOE_HZ, OUTPUT_HZ, UNIT_HOP
+from .data import read, resample, shards
 from .features import TEACHER_DIM, pitches
 from .nets.hubert import EDGE
-from .speech import JOE_HOP, JOE_HZ
 
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
@@ -29,23 +28,24 @@ def phones(ids: np.ndarray) -> np.ndarray:
 
 
 class Corpus:
-    """All shards whose features are there; `refresh` takes in new ones."""
+    """All shards so far; `refresh` takes in new ones. Without features a shard teaches joe's latent alone."""
 
     def __init__(self, held_out=("joe-000", "pairs-000")):
-        self.held_out, self.seen, self.items, self.valid = held_out, set(), [], []
+        self.held_out, self.known = held_out, None
         self.refresh()
 
     def refresh(self):
-        for path in sorted(DATA.glob("features-*.npz")):
-            name = path.stem.removeprefix("features-")
-            if name in self.seen:
-                continue
-            self.seen.add(name)
-            target = self.valid if name in self.held_out else self.items
+        known = {p.stem: (DATA / f"features-{p.name}").exists() for p in shards()}
+        if known == self.known:
+            return
+        self.known, self.items, self.valid = known, [], []
+        for name, has_features in known.items():
             utterances = read(name)
+            heard = read(f"features-{name}") if has_features else [{}] * len(utterances)
             f0 = pitches(name) if "joe" in utterances[0] else [None] * len(utterances)
-            for utterance, heard, pitch in zip(utterances, read(path.stem), f0):
-                target += self.sources(name, utterance, heard, pitch)
+            target = self.valid if name in self.held_out else self.items
+            for row in zip(utterances, heard, f0):
+                target += self.sources(name, *row)
         weights = np.array([len(i["audio"]) * i["weight"] for i in self.items], float)
         self.chances = weights / max(1.0, weights.sum())
         quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
@@ -61,12 +61,13 @@ class Corpus:
                 "f0": pitch,
                 "sound": utterance["joe"],
             }
-        if "other" in utterance:
+        nothing = np.zeros((2, TEACHER_DIM), np.float16)
+        if "other" in utterance and (target or heard):
             weight = 1.0 if target else 0.35
-            out.append({"audio": utterance["other"], "heard": heard["other_heard"], "lag": LAG, "weight": weight, **target})
+            out.append({"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": LAG, "weight": weight, **target})
         if "joe" in utterance:
             audio = resample(utterance["joe"].astype(np.float32), OUTPUT_HZ, INPUT_HZ).astype(np.int16)
-            out.append({"audio": audio, "heard": heard["joe_heard"], "lag": 0.0, "weight": 0.4, **target})
+            out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "weight": 0.4, **target})
         return [{"name": name, **item} for item in out if len(item["audio"]) > INPUT_HZ]
 
     def cut(self, item, rng, units: int, speed: float):
@@ -82,7 +83,7 @@ class Corpus:
         out = {
             "audio": audio.astype(np.float32),
             "heard": between(item["heard"], unit_at / 0.02),
-            "heard_on": inside(unit_at, length),
+            "heard_on": inside(unit_at, length if len(item["heard"]) > 2 else 0.0),
             "latent": np.zeros((2 * units, 192), np.float32),
             "f0": np.zeros(2 * units, np.float32),
             "phone": np.full(units, -1),
@@ -136,8 +137,3 @@ def inside(at: np.ndarray, length: float) -> np.ndarray:
 
 def stack(cuts: list[dict]) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(np.stack([c[key] for c in cuts])) for key in cuts[0]}
-
-
-def sound_at(item, start_frame: int, frames: int) -> np.ndarray:
-    """Joe's sound for some frames of 10 ms."""
-    return item["sound"][start_frame * FRAME_HOP : (start_frame + frames) * FRAME_HOP].astype(np.float32) / 32768

@@ -10,8 +10,7 @@ import sys
 import numpy as np
 
 from .common import DATA, INPUT_HZ, UNIT_HOP, WORK, setup
-from .data import read, resample
-from .speech import session
+from .data import read, resample, shards
 
 TEACHER_DIM = 96
 WINDOW = 30 * INPUT_HZ
@@ -22,6 +21,8 @@ class Pitch:
     """SwiftF0 on a grid of 10 ms, 0 where unvoiced."""
 
     def __init__(self):
+        from .speech import session
+
         self.session = session(WORK / "x/swift_f0/model.onnx")
 
     def __call__(self, audio: np.ndarray, frames: int) -> np.ndarray:
@@ -118,7 +119,7 @@ def spoken(utterance: dict) -> dict[str, np.ndarray]:
 def main() -> None:
     teacher = Teacher()
     basis = fit(teacher)
-    for path in sorted(DATA.glob("[jpo]*-[0-9][0-9][0-9].npz")):
+    for path in shards():
         out = DATA / f"features-{path.name}"
         if out.exists():
             continue

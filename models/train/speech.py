@@ -14,10 +14,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from .common import WORK
+from .common import JOE_HOP, JOE_HZ, WORK
 
 KOKORO_HZ, KOKORO_HOP = 24_000, 600
-JOE_HZ, JOE_HOP = 22_050, 256
 
 # Digraphs that Kokoro writes as one symbol, longest first; the rest goes letter by letter.
 KOKORO_SPELLING = [
@@ -62,10 +61,10 @@ class Joe:
         self.names = [predicted, graph.output[0].name, pre.input[0]]
         self.session = session(self.model)
 
-    def weights(self) -> dict[str, np.ndarray]:
-        """The generator's tensors."""
+    def write_generator(self, path) -> None:
+        """Keeps the generator's tensors."""
         tensors = self.model.graph.initializer
-        return {t.name: onnx.numpy_helper.to_array(t) for t in tensors if t.name.startswith("dec.")}
+        np.savez(path, **{t.name: onnx.numpy_helper.to_array(t).astype(np.float16) for t in tensors if t.name.startswith("dec.")})
 
     def tokens(self, ipa: str) -> list[int]:
         ids = [i for symbol in ["^", *ipa, "$"] if symbol in self.ids for i in (*self.ids[symbol], self.ids["_"][0])]

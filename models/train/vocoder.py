@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from .augment import repitched
-from .common import DATA, DEVICE, FRAME_HOP, OUTPUT_HZ, RUNS, load, save, schedule, setup
-from .data import read
+from .common import DEVICE, FRAME_HOP, OUTPUT_HZ, RUNS, load, save, schedule, setup
+from .data import GENERATOR, read, shards
 from .dataset import LATENT_HZ, between
 from .features import pitches
 from .nets.discriminator import Judges, generator_loss, judge_loss
@@ -33,8 +33,8 @@ class JoeCorpus:
         self.refresh()
 
     def refresh(self):
-        for path in sorted([*DATA.glob("joe-*.npz"), *DATA.glob("pairs-*.npz")]):
-            if path.stem in self.seen or ".part" in path.name:
+        for path in shards():
+            if path.stem in self.seen or path.stem.startswith("other"):
                 continue
             self.seen.add(path.stem)
             for utterance, f0 in zip(read(path.stem), pitches(path.stem)):
@@ -73,13 +73,21 @@ class JoeCorpus:
         return [torch.from_numpy(np.stack(column)).float().to(DEVICE) for column in zip(*out)]
 
 
+def mel_bands(n_fft, bands, low=20.0, high=12_000.0):
+    """Triangles of equal area, evenly spaced on the mel scale."""
+    to_mel = lambda hz: 2595 * np.log10(1 + hz / 700)  # noqa: E731
+    edges = 700 * (10 ** (np.linspace(to_mel(low), to_mel(high), bands + 2) / 2595) - 1)
+    hz = np.linspace(0, OUTPUT_HZ / 2, n_fft // 2 + 1)
+    rise = (hz - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    fall = (edges[2:, None] - hz) / np.diff(edges)[1:, None]
+    area = 2 / (edges[2:] - edges[:-2])
+    return torch.from_numpy(np.maximum(0, np.minimum(rise, fall)) * area[:, None]).float()
+
+
 class SpectralLoss(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        import librosa
-
-        mel = librosa.filters.mel(sr=OUTPUT_HZ, n_fft=2048, n_mels=100, fmin=20, fmax=12000)
-        self.register_buffer("mel", torch.from_numpy(mel))
+        self.register_buffer("mel", mel_bands(2048, 100))
         for n_fft, _ in SIZES:
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft))
 
@@ -123,9 +131,7 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         judging.load_state_dict(state["judging"])
     else:
-        from .speech import Joe
-
-        adopt_piper(voice.dec, Joe().weights())
+        adopt_piper(voice.dec, dict(np.load(GENERATOR)))
     sums, count, began = np.zeros(5), 0, time.time()
     while step < args.steps:
         rate = schedule(step, args.steps, 100)

@@ -184,7 +184,7 @@ def stretch(weight, taps):
 
 def adopt_piper(dec: Generator, weights: dict) -> None:
     """Starts the generator from Piper's: the same network at 22.05 kHz and 86 frames a second, without a source."""
-    state = {name.removeprefix("dec."): torch.from_numpy(value.copy()) for name, value in weights.items()}
+    state = {name.removeprefix("dec."): torch.from_numpy(value).float() for name, value in weights.items()}
     with torch.no_grad():
         own = dec.state_dict()
         for name, value in state.items():
