@@ -10,7 +10,7 @@ from .nets.hubert import EDGE
 
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
-LAG = 0.035  # seconds that joe trails Kokoro when given its durations
+LAG = 0.030  # seconds that joe trails Kokoro when given its durations
 LATENT_HZ = JOE_HZ / JOE_HOP
 
 

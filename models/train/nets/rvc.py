@@ -182,6 +182,14 @@ def stretch(weight, taps):
     return out * weight.shape[-1] / taps
 
 
+def delayed_pulses(channels, taps):
+    """Kernels that let the source through, each with a delay and a weight of its own."""
+    at = torch.arange(taps, dtype=torch.float32)
+    delay = torch.rand(channels, 1) * (taps - 1)
+    pulse = torch.exp(-(((at - delay) / max(1.0, taps / 8)) ** 2))
+    return (torch.randn(channels, 1) * pulse / pulse.sum(1, keepdim=True))[:, None]
+
+
 def adopt_piper(dec: Generator, weights: dict) -> None:
     """Starts the generator from Piper's: the same network at 22.05 kHz and 86 frames a second, without a source."""
     state = {name.removeprefix("dec."): torch.from_numpy(value).float() for name, value in weights.items()}
@@ -192,8 +200,8 @@ def adopt_piper(dec: Generator, weights: dict) -> None:
                 rate = own[name].shape[-1] / value.shape[-1]
                 value = stretch(value, own[name].shape[-1]) * rate  # as much signal per input frame at the higher rate
             own[name].copy_(value)
-        for noise in dec.noise_convs:
-            noise.weight.mul_(0.1)
+        for noise, gain in zip(dec.noise_convs, (6.0, 1.1, 0.25)):  # as loud as what the generator has there
+            noise.weight.copy_(delayed_pulses(*noise.weight.shape[::2]) * gain)
             noise.bias.zero_()
         dec.cond.weight.zero_()
         dec.cond.bias.zero_()
