@@ -1,0 +1,1 @@
+"""Reproduces the table of the default voice's figures."""

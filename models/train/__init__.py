@@ -1,0 +1,1 @@
+"""Trains the default voice: a streaming content encoder and a small RVC voice, from ingredients that may be redistributed."""

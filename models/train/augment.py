@@ -1,0 +1,113 @@
+"""Makes one voice into many, and one room into many, on batches of 16 kHz sound [B, N]."""
+
+import math
+
+import torch
+
+N_FFT, STEP, LIFTER = 512, 128, 30
+
+
+def uniform(like, low, high):
+    return torch.rand(len(like), 1, device=like.device) * (high - low) + low
+
+
+def sometimes(like, changed, chance):
+    return torch.where(torch.rand(len(like), 1, device=like.device) < chance, changed, like)
+
+
+def envelope(spectrum, lifter):
+    """The smooth part of the log magnitude [B, F, T]."""
+    n_fft = 2 * (spectrum.shape[1] - 1)
+    cepstrum = torch.fft.irfft(torch.log(spectrum.abs() + 1e-5), dim=1)
+    keep = torch.zeros(n_fft, device=spectrum.device)
+    keep[:lifter] = keep[-lifter + 1 :] = 1
+    return torch.fft.rfft(cepstrum * keep[:, None], dim=1).real
+
+
+def formants(x, factor):
+    """Stretches the spectral envelope by `factor` [B, 1]; the pitch stays."""
+    window = torch.hann_window(N_FFT, device=x.device)
+    spectrum = torch.stft(x, N_FFT, STEP, window=window, return_complex=True)
+    smooth = envelope(spectrum, LIFTER)
+    bins = torch.arange(smooth.shape[1], device=x.device)
+    source = (bins / factor).clamp(max=bins[-1])
+    low = source.floor().long().clamp(max=len(bins) - 2)
+    part = (source - low)[..., None]
+    gather = lambda index: smooth.gather(1, index[..., None].expand(-1, -1, smooth.shape[2]))  # noqa: E731
+    warped = gather(low) * (1 - part) + gather(low + 1) * part
+    gain = torch.exp((warped - smooth).clamp(-5, 5))
+    return torch.istft(spectrum * gain, N_FFT, STEP, window=window, length=x.shape[1])
+
+
+def repitched(x, length, n_fft=1024, step=256, lifter=60):
+    """Sound [B, N] played in `length` samples: its pitch moves, its formants stay where they were."""
+    moved = resampled(x, length)
+    window = torch.hann_window(n_fft, device=x.device)
+    spectrum = torch.stft(moved, n_fft, step, window=window, return_complex=True)
+    wanted = envelope(torch.stft(x, n_fft, step, window=window, return_complex=True), lifter)
+    wanted = torch.nn.functional.interpolate(wanted, size=spectrum.shape[2], mode="linear", align_corners=True)
+    gain = torch.exp((wanted - envelope(spectrum, lifter)).clamp(-6, 6))
+    return torch.istft(spectrum * gain, n_fft, step, window=window, length=length)
+
+
+def resampled(x, length):
+    """Band-limited resampling of [B, N] to `length` samples."""
+    spectrum = torch.fft.rfft(x)
+    bins = length // 2 + 1
+    spectrum = torch.nn.functional.pad(spectrum, (0, max(0, bins - spectrum.shape[1])))[:, :bins]
+    return torch.fft.irfft(spectrum, n=length) * (length / x.shape[1])
+
+
+def filtered(x, log_gain):
+    """Applies a smooth curve of log gains [B, K], from 0 to 8 kHz on a warped axis."""
+    spectrum = torch.fft.rfft(x)
+    curve = torch.nn.functional.interpolate(log_gain[:, None], size=512, mode="linear", align_corners=True)[:, 0]
+    axis = (torch.linspace(0, 1, spectrum.shape[1], device=x.device).sqrt() * 511).long()
+    return torch.fft.irfft(spectrum * torch.exp(curve[:, axis]), n=x.shape[1])
+
+
+def room(x):
+    """A synthetic room: a direct path and a decaying tail."""
+    length = 6000
+    t = torch.arange(length, device=x.device) / 16_000
+    decay = uniform(x, 0.08, 0.45)
+    tail = torch.randn(len(x), length, device=x.device) * torch.exp(-6.9 * t / decay) * (t > 0.002)
+    tail = tail / (tail.norm(dim=1, keepdim=True) + 1e-6) * uniform(x, 0.1, 0.8)
+    tail[:, 0] = 1
+    n = x.shape[1] + length
+    return torch.fft.irfft(torch.fft.rfft(x, n) * torch.fft.rfft(tail, n), n=n)[:, : x.shape[1]]
+
+
+def noise(x):
+    """Coloured noise and other speech of the batch, far down to quite near."""
+    spectrum = torch.fft.rfft(torch.randn_like(x))
+    tilt = uniform(x, 0.0, 1.0)
+    f = torch.arange(1, spectrum.shape[1] + 1, device=x.device, dtype=torch.float32)
+    coloured = torch.fft.irfft(spectrum * f**-tilt, n=x.shape[1])
+    level = lambda y: y.square().mean(1, keepdim=True).sqrt() + 1e-6  # noqa: E731
+    babble = x.roll(1, 0)
+    mixed = sometimes(coloured / level(coloured), babble / level(babble), 0.1)
+    return x + mixed * level(x) * 10 ** (-uniform(x, 8, 45) / 20)
+
+
+def narrow(x):
+    """Telephones: 8-bit companding."""
+    peak = x.abs().amax(1, keepdim=True) + 1e-6
+    y = torch.sign(x) * torch.log1p(255 * x.abs() / peak) / math.log(256)
+    y = torch.round(y * 127) / 127
+    return torch.sign(y) * (torch.exp(y.abs() * math.log(256)) - 1) / 255 * peak
+
+
+@torch.no_grad()
+def perturb(x):
+    """Everything above, each now and then."""
+    x = sometimes(x, formants(x, torch.exp(uniform(x, math.log(0.78), math.log(1.28)))), 0.7)
+    curve = torch.randn(len(x), 10, device=x.device) * 0.45
+    x = sometimes(x, filtered(x, curve), 0.6)
+    cut = torch.linspace(0, 1, 24, device=x.device)[None] > uniform(x, 0.65, 0.98)  # low-pass from 3.4 kHz up
+    x = sometimes(x, filtered(x, cut * -6.0), 0.25)
+    x = sometimes(x, room(x), 0.35)
+    x = sometimes(x, noise(x), 0.6)
+    x = sometimes(x, narrow(x), 0.1)
+    loud = x / (x.abs().amax(1, keepdim=True) + 1e-3)
+    return loud * torch.exp(uniform(x, math.log(0.05), 0.0))

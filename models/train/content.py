@@ -1,0 +1,112 @@
+"""python -m train.content: the encoder, and with it the text encoder that turns its units into joe's latent.
+
+One network hears many voices and rooms and predicts, all at once, the phone, what whisper hears, and the latent from which
+joe's own generator would speak the same. No generator is in the loop, so a second of sound costs milliseconds.
+"""
+
+import argparse
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .augment import perturb
+from .common import DEVICE, RUNS, load, save, schedule, setup
+from .dataset import Corpus, stack
+from .features import TEACHER_DIM
+from .nets.hubert import UNIT, Hubert
+from .nets.rvc import LATENT, TextEncoder
+
+PHONES = 160
+
+
+class Content(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hubert, self.enc_p = Hubert(), TextEncoder()
+        self.phone, self.heard = nn.Linear(UNIT, PHONES), nn.Linear(UNIT, TEACHER_DIM)
+        self.direct = nn.Linear(UNIT, LATENT)  # keeps the units themselves close to the latent
+
+    def forward(self, audio, f0):
+        units = self.hubert(audio)
+        return units, self.enc_p(units.repeat_interleave(2, 1), f0)
+
+
+def masked(loss, on):
+    return (loss * on).sum() / (on.sum() + 1)
+
+
+def losses(model, batch, latent_scale):
+    units, latent = model(batch["audio"], batch["f0"])
+    units, latent = units.float(), latent.float()
+    target, on = batch["latent"] / latent_scale, batch["latent_on"]
+    phone = F.cross_entropy(model.phone(units).flatten(0, 1), batch["phone"].flatten(), ignore_index=-1)
+    heard = F.smooth_l1_loss(model.heard(units), batch["heard"], reduction="none").mean(-1)
+    near = F.mse_loss(latent.transpose(1, 2) / latent_scale, target, reduction="none").mean(-1)
+    direct = F.mse_loss(model.direct(units).repeat_interleave(2, 1) / latent_scale, target, reduction="none").mean(-1)
+    parts = {
+        "phone": phone,
+        "heard": masked(heard, batch["heard_on"]),
+        "latent": masked(near, on),
+        "direct": masked(direct, on),
+    }
+    total = parts["phone"] + parts["heard"] + 2 * parts["latent"] + 0.5 * parts["direct"]
+    hit = (model.phone(units).argmax(-1) == batch["phone"])[batch["phone"] >= 0].float().mean()
+    return total, {k: v.item() for k, v in parts.items()} | {"hit": hit.item()}
+
+
+def to_device(batch):
+    return {k: v.to(DEVICE, torch.float32 if v.is_floating_point() else v.dtype) for k, v in batch.items()}
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--steps", type=int, default=20_000)
+    args.add_argument("--batch", type=int, default=12)
+    args.add_argument("--units", type=int, default=100)
+    args.add_argument("--rate", type=float, default=1e-3)
+    args.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    args = args.parse_args()
+    path = RUNS / "content.pt"
+    state = load(path) or {"step": 0}
+    step = state["step"]
+    rng = setup(100 + step)
+    corpus, model = Corpus(), Content().to(DEVICE)
+    fast = torch.bfloat16
+    optimizer = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    if step:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    spoken = next(i for i in corpus.items if "latent" in i)
+    scale = state["scale"] if step else torch.from_numpy(spoken["latent"].astype("float32")).std()
+    scale = scale.to(DEVICE)
+    check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::5][:24]]))
+    sums, count, began = {}, 0, time.time()
+    while step < args.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = args.rate * schedule(step, args.steps, 200)
+        batch = to_device(corpus.batch(rng, args.batch, args.units))
+        loud = batch["loud"][:, None]
+        batch["audio"] = torch.where(loud, perturb(batch["audio"]), batch["audio"])
+        with torch.autocast(DEVICE.type, fast):
+            total, parts = losses(model, batch, scale)
+        optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step, count = step + 1, count + 1
+        for key, value in parts.items():
+            sums[key] = sums.get(key, 0.0) + value
+        if step % args.every == 0 or step == args.steps:
+            save(path, step=step, model=model.state_dict(), optimizer=optimizer.state_dict(), scale=scale.cpu())
+            with torch.no_grad(), torch.autocast(DEVICE.type, fast):
+                held = losses(model, check, scale)[1]
+            shown = " ".join(f"{k} {v / count:.3f}/{held[k]:.3f}" for k, v in sums.items())
+            print(f"{step} {shown} {(time.time() - began) / count:.3f} s/step {len(corpus.items)} items", flush=True)
+            sums, count, began = {}, 0, time.time()
+            corpus.refresh()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""python -m train.data: speaks and gathers the training audio, in shards; a shard that exists is kept.
+
+pairs-*.npz   Kokoro in a fresh voice per sentence, and joe saying the same with the same timing
+joe-*.npz     joe with his own timing
+other-*.npz   further voices without a partner: flite, espeak-ng, recorded Italian and Russian prompts
+"""
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from .common import DATA, INPUT_HZ, OUTPUT_HZ, setup
+from .texts import sentences
+
+SHARD = 40  # sentences
+GENERATOR = DATA / "generator.npz"  # Piper's, to start from
+SOUNDS = Path(os.environ.get("ASTERISK_SOUNDS", "/usr/share/asterisk/sounds"))
+NOT_SPEECH = ("tone", "beep", "silence", "music", "scream", "monkey", "gargl", "ring")
+FLITE = ["slt", "rms", "awb", "kal16"]
+ESPEAK = ["en-us+f2", "en-gb", "en-us+m3", "en-gb+f5", "en-us+m7", "fr+f3", "es", "de+f4"]
+HUMANS = ["it_IT_m_Carlo", "ru_RU_f_IvrvoiceRU"]  # CC BY 3.0
+
+
+def pcm(audio: np.ndarray) -> np.ndarray:
+    return (np.clip(audio, -1, 1) * 32767).astype(np.int16)
+
+
+def resample(audio: np.ndarray, source_hz: int, target_hz: int) -> np.ndarray:
+    """Band-limited, by Fourier's way."""
+    length = len(audio) * target_hz // source_hz
+    spectrum = np.fft.rfft(np.pad(audio.astype(np.float32), (0, -len(audio) % 256)))  # lengths that divide well
+    padded = (len(spectrum) - 1) * 2
+    out = np.fft.irfft(spectrum[: padded * target_hz // source_hz // 2 + 1], n=round(padded * target_hz / source_hz))
+    return (out[:length] * (target_hz / source_hz)).astype(np.float32)
+
+
+def write(name: str, utterances: list[dict]) -> None:
+    """Lists of arrays as one archive: each field concatenated, with its lengths."""
+    out = {}
+    for key in utterances[0]:
+        out[key] = np.concatenate([u[key] for u in utterances])
+        out[f"{key}_n"] = np.array([len(u[key]) for u in utterances])
+    part = DATA / f"{name}.part.npz"
+    np.savez(part, **out)
+    os.replace(part, DATA / f"{name}.npz")
+
+
+def read(pattern: str) -> list[dict]:
+    """The utterances of all shards whose names match."""
+    out = []
+    for path in sorted(DATA.glob(f"{pattern}.npz")):
+        shard = np.load(path)
+        keys = [k for k in shard.files if not k.endswith("_n")]
+        columns = [np.split(shard[k], np.cumsum(shard[f"{k}_n"])[:-1]) for k in keys]
+        out += [dict(zip(keys, row), shard=path.stem) for row in zip(*columns)]
+    return out
+
+
+def shards() -> list[Path]:
+    names = ("joe", "pairs", "other")
+    return sorted(p for name in names for p in DATA.glob(f"{name}-[0-9][0-9][0-9].npz"))
+
+
+def joe_says(joe, ids, frames, noise) -> dict:
+    audio, latent = joe.speak(ids, frames, noise)
+    return {
+        "joe": pcm(resample(audio, 22_050, OUTPUT_HZ)),
+        "latent": latent.astype(np.float16),
+        "phone": np.repeat(np.array(ids, np.uint8), np.asarray(frames, int)),
+    }
+
+
+def pairs(shard: int, texts: list[str]) -> list[dict]:
+    from .speech import KOKORO_HZ, Joe, Kokoro, phonemes
+
+    pairs.kokoro = getattr(pairs, "kokoro", None) or Kokoro()
+    pairs.joe = getattr(pairs, "joe", None) or Joe()
+    rng, out = setup(1000 + shard), []
+    for text in texts:
+        audio, timed = pairs.kokoro.speak(phonemes(text), pairs.kokoro.voice(rng), rng.uniform(0.85, 1.2))
+        ids, frames = timed.joe(pairs.joe)
+        said = joe_says(pairs.joe, ids, frames, rng.uniform(0.1, 0.667))
+        out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
+    return out
+
+
+def alone(shard: int, texts: list[str]) -> list[dict]:
+    from .speech import Joe, phonemes
+
+    alone.joe = getattr(alone, "joe", None) or Joe()
+    rng, out = setup(2000 + shard), []
+    for text in texts:
+        ids = alone.joe.tokens(phonemes(text))
+        frames = alone.joe.durations(ids, rng.uniform(0.85, 1.25))
+        out.append(joe_says(alone.joe, ids, frames, rng.uniform(0.1, 0.667)))
+    return out
+
+
+def decode(*command) -> np.ndarray:
+    raw = subprocess.run(
+        ["ffmpeg", "-v", "error", *command, "-ac", "1", "-ar", str(INPUT_HZ), "-f", "s16le", "-"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    return np.frombuffer(raw, "<i2").copy()
+
+
+def robot(voice: str, text: str) -> np.ndarray:
+    spoken = DATA / "robot.wav"
+    if voice in FLITE:
+        command = ["flite", "-voice", voice, "-t", text, "-o", str(spoken)]
+    else:
+        command = ["espeak-ng", "-v", voice, "-w", str(spoken), text]
+    subprocess.run(command, check=True, capture_output=True)
+    return decode("-i", str(spoken))
+
+
+def human(name: str, minutes: float) -> list[dict]:
+    out, seconds = [], 0.0
+    files = [p for p in sorted((SOUNDS / name).rglob("*.g722")) if not any(w in p.stem for w in NOT_SPEECH)]
+    setup(3).shuffle(files)
+    for path in files:
+        audio = decode("-i", str(path))
+        if 1.0 < len(audio) / INPUT_HZ < 28 and seconds < 60 * minutes:
+            out.append({"other": audio})
+            seconds += len(audio) / INPUT_HZ
+    return out
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--pairs", type=int, default=16, help="shards of pairs, about 2.3 minutes each")
+    args.add_argument("--joe", type=int, default=10, help="shards of joe alone")
+    args.add_argument("--humans", type=float, default=14, help="minutes of each recorded voice")
+    args = args.parse_args()
+    DATA.mkdir(parents=True, exist_ok=True)
+    texts = sentences(7)
+    if not GENERATOR.exists():
+        from .speech import Joe
+
+        Joe().write_generator(GENERATOR)
+
+    def shard(name, index, make, offset):
+        if not (DATA / f"{name}-{index:03}.npz").exists():
+            write(f"{name}-{index:03}", make(index, texts[offset : offset + SHARD]))
+            print(name, index, flush=True)
+
+    for index in range(max(args.pairs, args.joe)):
+        if index < args.joe:
+            shard("joe", index, alone, (100 + index) * SHARD)
+        if index < args.pairs:
+            shard("pairs", index, pairs, index * SHARD)
+    for index, name in enumerate(HUMANS):
+        shard("other", index, lambda i, _: human(HUMANS[i], args.humans), 0)
+    for index, name in enumerate(FLITE + ESPEAK, start=len(HUMANS)):
+        length = SHARD if name in FLITE else SHARD // 2
+        shard("other", index, lambda i, t: [{"other": robot(name, x)} for x in t[:length]], (60 + index) * SHARD)
+
+
+if __name__ == "__main__":
+    main()

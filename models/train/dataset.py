@@ -1,0 +1,139 @@
+"""Batches of perturbed source speech with what joe says there, frame by frame."""
+
+import numpy as np
+import torch
+
+from .common import DATA, INPUT_HZ, JOE_HOP, JOE_HZ, OUTPUT_HZ, UNIT_HOP
+from .data import read, resample, shards
+from .features import TEACHER_DIM, pitches
+from .nets.hubert import EDGE
+
+PAD, BEGIN, END, SPACE = 0, 1, 2, 3
+STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
+LAG = 0.030  # seconds that joe trails Kokoro when given its durations
+LATENT_HZ = JOE_HZ / JOE_HOP
+
+
+def phones(ids: np.ndarray) -> np.ndarray:
+    """Per frame the phone alone: blanks, spaces and length marks join what is before, stress what follows."""
+    out = ids.astype(np.int64)
+    out[np.isin(out, (BEGIN, END, *SILENT))] = BEGIN
+    for i in range(1, len(out)):
+        if out[i] in (PAD, LONG, SPACE):
+            out[i] = out[i - 1]
+    for i in range(len(out) - 2, -1, -1):
+        if out[i] in STRESS:
+            out[i] = out[i + 1]
+    return out
+
+
+class Corpus:
+    """All shards so far; `refresh` takes in new ones. Without features a shard teaches joe's latent alone."""
+
+    def __init__(self, held_out=("joe-000", "pairs-000")):
+        self.held_out, self.known = held_out, None
+        self.refresh()
+
+    def refresh(self):
+        known = {p.stem: (DATA / f"features-{p.name}").exists() for p in shards()}
+        if known == self.known:
+            return
+        self.known, self.items, self.valid = known, [], []
+        for name, has_features in known.items():
+            utterances = read(name)
+            heard = read(f"features-{name}") if has_features else [{}] * len(utterances)
+            f0 = pitches(name) if "joe" in utterances[0] else [None] * len(utterances)
+            target = self.valid if name in self.held_out else self.items
+            for row in zip(utterances, heard, f0):
+                target += self.sources(name, *row)
+        weights = np.array([len(i["audio"]) * i["weight"] for i in self.items], float)
+        self.chances = weights / max(1.0, weights.sum())
+        quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
+        self.silence = np.concatenate(quiet) if quiet else None
+
+    def sources(self, name, utterance, heard, pitch):
+        """The utterance as the encoder may meet it: spoken by another voice, by joe, or both."""
+        target, out = {}, []
+        if "latent" in utterance:
+            target = {
+                "latent": utterance["latent"],
+                "phone": phones(utterance["phone"]),
+                "f0": pitch,
+                "sound": utterance["joe"],
+            }
+        nothing = np.zeros((2, TEACHER_DIM), np.float16)
+        if "other" in utterance and (target or heard):
+            weight = 1.0 if target else 0.35
+            out.append({"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": LAG, "weight": weight, **target})
+        if "joe" in utterance:
+            audio = resample(utterance["joe"].astype(np.float32), OUTPUT_HZ, INPUT_HZ).astype(np.int16)
+            out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "weight": 0.4, **target})
+        return [{"name": name, **item} for item in out if len(item["audio"]) > INPUT_HZ]
+
+    def cut(self, item, rng, units: int, speed: float):
+        """A stretch of one source, played `speed` times as fast, with its targets."""
+        seconds = units * UNIT_HOP / INPUT_HZ
+        length = len(item["audio"]) / INPUT_HZ
+        start = rng.uniform(-0.2, max(0.0, length - seconds * speed))
+        at = start + (np.arange(units * UNIT_HOP + EDGE) / INPUT_HZ) * speed
+        audio = np.interp(at * INPUT_HZ, np.arange(len(item["audio"])), item["audio"], left=0, right=0) / 32768
+
+        unit_at = start + (np.arange(units) + 0.5) * 0.02 * speed
+        frame_at = start + (np.arange(2 * units) + 0.5) * 0.01 * speed + item["lag"]
+        out = {
+            "audio": audio.astype(np.float32),
+            "heard": between(item["heard"], unit_at / 0.02),
+            "heard_on": inside(unit_at, length if len(item["heard"]) > 2 else 0.0),
+            "latent": np.zeros((2 * units, 192), np.float32),
+            "f0": np.zeros(2 * units, np.float32),
+            "phone": np.full(units, -1),
+            "latent_on": np.zeros(2 * units, np.float32),
+        }
+        if "latent" in item:
+            known = inside(frame_at, len(item["latent"]) / LATENT_HZ)
+            out["latent"] = between(item["latent"], frame_at * LATENT_HZ - 0.5)
+            out["latent_on"] = known
+            near = np.clip((frame_at * 100).astype(int), 0, len(item["f0"]) - 1)
+            out["f0"] = item["f0"][near] * known
+            phone = item["phone"][np.clip(((unit_at + item["lag"]) * LATENT_HZ).astype(int), 0, len(item["phone"]) - 1)]
+            out["phone"] = np.where(known[::2] > 0, phone, -1)
+        return out
+
+    def quiet(self, rng, units: int):
+        """Next to nothing in, silence out."""
+        noise = rng.normal(size=units * UNIT_HOP + EDGE) * 10 ** (-rng.uniform(45, 90) / 20)
+        pick = rng.integers(0, len(self.silence), 2 * units)
+        return {
+            "audio": (noise * rng.integers(0, 2)).astype(np.float32),
+            "heard": np.zeros((units, TEACHER_DIM), np.float32),
+            "heard_on": np.zeros(units, np.float32),
+            "latent": self.silence[pick].astype(np.float32).mean(0, keepdims=True).repeat(2 * units, 0),
+            "f0": np.zeros(2 * units, np.float32),
+            "phone": np.full(units, BEGIN),
+            "latent_on": np.ones(2 * units, np.float32),
+        }
+
+    def batch(self, rng, size: int, units: int) -> dict[str, torch.Tensor]:
+        picks = rng.choice(len(self.items), size, p=self.chances)
+        speeds = np.where(rng.random(size) < 0.7, np.exp(rng.uniform(np.log(0.8), np.log(1.3), size)), 1.0)
+        cuts = [self.cut(self.items[i], rng, units, v) for i, v in zip(picks, speeds)]
+        loud = np.ones(size, bool)
+        if rng.random() < 0.3:
+            cuts[-1], loud[-1] = self.quiet(rng, units), False
+        return stack(cuts) | {"loud": torch.from_numpy(loud)}
+
+
+def between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Rows at fractional positions."""
+    at = np.clip(at, 0, len(rows) - 1)
+    low = np.minimum(at.astype(int), len(rows) - 2)
+    part = (at - low)[:, None].astype(np.float32)
+    return rows[low].astype(np.float32) * (1 - part) + rows[low + 1].astype(np.float32) * part
+
+
+def inside(at: np.ndarray, length: float) -> np.ndarray:
+    return ((at >= 0) & (at < length)).astype(np.float32)
+
+
+def stack(cuts: list[dict]) -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(np.stack([c[key] for c in cuts])) for key in cuts[0]}

@@ -1,0 +1,147 @@
+"""A small HuBERT for streaming: frame-wise norms, attention that looks back only, a short positional convolution.
+
+A unit of 20 ms sees 45 ms past its end: 2 frames through the positional convolution, 5 ms through the first layers.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+CONV_DIM = [64, 64, 96, 128, 128, 192, 192]
+CONV_KERNEL = [10, 3, 3, 3, 3, 2, 2]
+CONV_STRIDE = [5, 2, 2, 2, 2, 2, 2]
+WIDTH, INNER, HEADS, LAYERS, UNIT = 192, 768, 4, 5, 256
+POSITION_TAPS, POSITION_GROUPS = 6, 1  # 3 frames back, 2 ahead
+LOOK_BACK = 50
+EDGE = 80  # samples that the last frame needs beyond its hop
+
+CONFIG = {
+    "model_type": "hubert",
+    "architectures": ["HubertModel"],
+    "activation_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "attention_left": LOOK_BACK,
+    "attention_right": 0,
+    "classifier_proj_size": UNIT,
+    "conv_bias": True,
+    "conv_dim": CONV_DIM,
+    "conv_kernel": CONV_KERNEL,
+    "conv_stride": CONV_STRIDE,
+    "do_stable_layer_norm": False,
+    "feat_extract_activation": "gelu",
+    "feat_extract_norm": "layer",
+    "feat_proj_layer_norm": True,
+    "hidden_act": "gelu",
+    "hidden_size": WIDTH,
+    "intermediate_size": INNER,
+    "layer_norm_eps": 1e-5,
+    "num_attention_heads": HEADS,
+    "num_conv_pos_embedding_groups": POSITION_GROUPS,
+    "num_conv_pos_embeddings": POSITION_TAPS,
+    "num_feat_extract_layers": len(CONV_DIM),
+    "num_hidden_layers": LAYERS,
+}
+
+
+class ConvLayer(nn.Module):
+    def __init__(self, before, channels, kernel, stride):
+        super().__init__()
+        self.conv = nn.Conv1d(before, channels, kernel, stride)
+        self.layer_norm = nn.LayerNorm(channels)
+        nn.init.kaiming_normal_(self.conv.weight)
+
+    def forward(self, x):
+        return F.gelu(self.layer_norm(self.conv(x).transpose(1, 2))).transpose(1, 2)
+
+
+class FeatureExtractor(nn.Module):
+    def __init__(self):
+        super().__init__()
+        sizes = zip([1, *CONV_DIM], CONV_DIM, CONV_KERNEL, CONV_STRIDE)
+        self.conv_layers = nn.ModuleList(ConvLayer(*size) for size in sizes)
+
+    def forward(self, audio):
+        x = audio[:, None]
+        for layer in self.conv_layers:
+            x = layer(x)
+        return x.transpose(1, 2)
+
+
+class FeatureProjection(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer_norm, self.projection = nn.LayerNorm(CONV_DIM[-1]), nn.Linear(CONV_DIM[-1], WIDTH)
+
+    def forward(self, x):
+        return self.projection(self.layer_norm(x))
+
+
+class PositionalConv(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(WIDTH, WIDTH, POSITION_TAPS, padding=POSITION_TAPS // 2, groups=POSITION_GROUPS)
+
+    def forward(self, x):
+        frames = x.shape[1]
+        return F.gelu(self.conv(x.transpose(1, 2))[..., :frames]).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+
+    def forward(self, x, mask):
+        batch, frames, width = x.shape
+        q, k, v = (
+            p(x).view(batch, frames, HEADS, width // HEADS).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        heard = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(heard.transpose(1, 2).reshape(batch, frames, width))
+
+
+class FeedForward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.intermediate_dense, self.output_dense = nn.Linear(WIDTH, INNER), nn.Linear(INNER, WIDTH)
+
+    def forward(self, x):
+        return self.output_dense(F.gelu(self.intermediate_dense(x)))
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.layer_norm = Attention(), nn.LayerNorm(WIDTH)
+        self.feed_forward, self.final_layer_norm = FeedForward(), nn.LayerNorm(WIDTH)
+
+    def forward(self, x, mask):
+        x = self.layer_norm(x + self.attention(x, mask))
+        return self.final_layer_norm(x + self.feed_forward(x))
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pos_conv_embed, self.layer_norm = PositionalConv(), nn.LayerNorm(WIDTH)
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+
+    def forward(self, x):
+        x = self.layer_norm(x + self.pos_conv_embed(x))
+        at = torch.arange(x.shape[1], device=x.device)
+        back = at[:, None] - at[None]
+        mask = (back >= 0) & (back <= LOOK_BACK)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+class Hubert(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.feature_extractor, self.feature_projection = FeatureExtractor(), FeatureProjection()
+        self.encoder, self.final_proj = Encoder(), nn.Linear(WIDTH, UNIT)
+
+    def forward(self, audio):
+        """16 kHz sound [B, 320 n + 80] to units [B, n, 256]."""
+        return self.final_proj(self.encoder(self.feature_projection(self.feature_extractor(audio))))

