@@ -1,6 +1,7 @@
 //! Fields of a request, whichever way they were sent: as JSON, as a form, or as a form with files.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::extract::{Form, FromRequest, Multipart, Request};
 use axum::http::{StatusCode, header};
@@ -19,6 +20,9 @@ const NUMBERS: [&str; 7] =
 const SWITCHES: [&str; 1] = ["enable_rvc"];
 /// Most bytes of a field that is no file.
 const LONGEST_FIELD: usize = 64 << 10;
+
+/// How long the rest of a refused upload is read, and let go.
+const LISTENING: Duration = Duration::from_secs(10);
 
 /// Reads fields that come as JSON or as a form.
 pub async fn fields<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
@@ -89,6 +93,16 @@ pub struct Upload {
 
 /// Receives an upload into `folder`, up to `most_bytes` in all.
 pub async fn receive(mut multipart: Multipart, folder: &Path, most_bytes: u64) -> Result<Upload, Problem> {
+    let received = take(&mut multipart, folder, most_bytes).await;
+    if received.is_err() {
+        // Who still sends hears the answer only once all is sent; but no one is listened to for ever.
+        let rest = async { while let Ok(Some(_)) = multipart.next_field().await {} };
+        let _ = tokio::time::timeout(LISTENING, rest).await;
+    }
+    received
+}
+
+async fn take(multipart: &mut Multipart, folder: &Path, most_bytes: u64) -> Result<Upload, Problem> {
     let (mut pairs, mut files) = (Vec::new(), Vec::new());
     let mut left = most_bytes;
     while let Some(mut field) = multipart.next_field().await? {
