@@ -57,7 +57,7 @@
 //! | `cuda` | kernels for NVIDIA GPUs, in builds with the feature of that name |
 //! | [`rt`] | what real-time threads are built from: the guarded entry, rings, snapshots, hand-over |
 //! | [`graph`] | the audio graph: built on control, run in the device callback, swapped while it runs |
-//! | [`io`] | audio files in and out |
+//! | [`io`] | audio files in and out, and live devices |
 //! | [`path`] | the stages, one file each, offline and live |
 //! | [`engine`] | control: load models, keep them, build converters |
 //! | [`live`] | live conversion: the worker between graph and path, the session, and what steers and watches it |

@@ -32,7 +32,7 @@ impl FromStr for SlotChoice {
         for part in parts {
             match part.split_once('=') {
                 Some(("index", path)) if !path.is_empty() => choice.index = Some(path.into()),
-                Some(("pitch", value)) => choice.pitch = Some(semitones("pitch", value, 36.0)?),
+                Some(("pitch", value)) => choice.pitch = Some(semitones("pitch", value, 48.0)?),
                 Some(("formant", value)) => choice.formant = Some(semitones("formant", value, 12.0)?),
                 Some(("speaker", value)) => {
                     choice.speaker = Some(value.parse().map_err(|_| "speaker: a whole number is expected")?);
@@ -121,7 +121,7 @@ mod tests {
         for (text, problem) in [
             ("", "a slot needs a voice"),
             ("a.pth,b.index", "`b.index`: expected index=FILE"),
-            ("a.pth,pitch=loud", "pitch: -36 to 36 semitones are expected, found loud"),
+            ("a.pth,pitch=loud", "pitch: -48 to 48 semitones are expected, found loud"),
             ("a.pth,pitch=NaN", "found NaN"),
             ("a.pth,formant=13", "formant: -12 to 12"),
             ("a.pth,speaker=-1", "speaker: a whole number"),
