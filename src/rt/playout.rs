@@ -128,6 +128,12 @@ impl Playout {
         self.rx.available().saturating_sub(self.owed)
     }
 
+    /// Samples that were taken out of the ring so far, heard or not.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Samples that must still arrive before a block of `frames` can be heard without a gap.
     #[must_use]
     pub fn missing(&self, frames: usize) -> usize {

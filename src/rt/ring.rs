@@ -6,13 +6,14 @@ use rtrb::{Consumer, Producer, RingBuffer};
 #[must_use]
 pub fn audio_ring(capacity: usize) -> (AudioTx, AudioRx) {
     let (producer, consumer) = RingBuffer::new(capacity);
-    (AudioTx { producer, lost: 0 }, AudioRx { consumer })
+    (AudioTx { producer, sent: 0, lost: 0 }, AudioRx { consumer })
 }
 
 /// The sending end.
 #[derive(Debug)]
 pub struct AudioTx {
     producer: Producer<f32>,
+    sent: u64,
     lost: u64,
 }
 
@@ -21,6 +22,7 @@ impl AudioTx {
     /// counted.
     pub fn push(&mut self, samples: &[f32]) -> usize {
         let (sent, rest) = self.producer.push_partial_slice(samples);
+        self.sent += sent.len() as u64;
         self.lost += rest.len() as u64;
         sent.len()
     }
@@ -29,13 +31,21 @@ impl AudioTx {
     pub fn push_silence(&mut self, count: usize) -> usize {
         let count = count.min(self.free());
         let Ok(chunk) = self.producer.write_chunk_uninit(count) else { return 0 };
-        chunk.fill_from_iter(std::iter::repeat_n(0.0, count))
+        let sent = chunk.fill_from_iter(std::iter::repeat_n(0.0, count));
+        self.sent += sent as u64;
+        sent
     }
 
     /// Samples that would fit now.
     #[must_use]
     pub fn free(&self) -> usize {
         self.producer.slots()
+    }
+
+    /// Samples that were sent, since the start.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Samples that did not fit, since the start.
@@ -99,6 +109,7 @@ mod tests {
         assert_eq!(rx.pop(&mut out), 3);
         assert_eq!(out[..3], [2.0, 3.0, 4.0]);
         assert_eq!(tx.push_silence(9), 4);
+        assert_eq!(tx.sent(), 8);
         assert_eq!(rx.pop(&mut out), 4);
         assert_eq!(out[..4], [0.0; 4]);
     }

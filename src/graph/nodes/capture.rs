@@ -32,6 +32,8 @@ pub struct CaptureTelemetry {
     pub drops: u64,
     /// Samples that wait.
     pub waiting_samples: usize,
+    /// Samples that were taken so far, heard or left out.
+    pub taken_samples: u64,
     /// How much faster than ours the other clock runs, in parts per million.
     pub drift_ppm: f32,
 }
@@ -193,6 +195,7 @@ impl RtNode for RtCapture {
         self.stream.pull(outputs[0]);
         self.counts.starvation = self.playout.starvation();
         self.counts.waiting_samples = self.playout.waiting();
+        self.counts.taken_samples = self.playout.taken();
         self.counts.drift_ppm = (self.drift.drift() * 1e6) as f32;
         self.telemetry.publish(self.counts);
     }

@@ -84,8 +84,8 @@ fn noise_crosses(name: &str, frames: u32) {
             reported.sort_unstable();
             let xruns = after.xruns - before.xruns;
             println!("{frames} frames: reported {reported:?}, xruns {xruns}, PipeWire's {lost}: {windows:?}");
-            // Where in its cycle PipeWire serves each stream is its own affair, and so are the last milliseconds.
-            let slack = frames as usize / 2;
+            // What waits moves while it is measured.
+            let slack = frames as usize / 4;
             let near = |lag: usize| (reported[0] - slack..=reported[1] + slack).contains(&lag);
             let disturbed = xruns > 0 || lost > 0;
             let least = if disturbed { IN_A_ROW } else { WINDOWS };

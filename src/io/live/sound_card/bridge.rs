@@ -3,6 +3,7 @@
 //! One [`Capture`] per channel, each with a ring. Control builds a bridge for the blocks that it saw and hands its ends
 //! over; an end that is replaced comes back to be freed.
 
+use super::streams::Arrival;
 use crate::error::Result;
 use crate::graph::nodes::Capture;
 use crate::graph::nodes::capture::{CaptureSettings, CaptureTelemetry};
@@ -56,8 +57,8 @@ struct Built {
     ratio: f64,
     /// The filter's own latency, in samples of the output's rate.
     filter_samples: f64,
-    /// Samples of the input that wait before a block is taken, on average of late.
-    waiting: f64,
+    /// Age of the oldest sample when a block is taken, in samples of the input, on average of late.
+    age: f64,
 }
 
 impl BridgeControl {
@@ -100,9 +101,9 @@ impl BridgeControl {
             self.telemetry.push(telemetry);
         }
         let ratio = f64::from(out_hz) / f64::from(in_hz);
-        let waiting = target_samples as f64;
-        let filter_samples = latency_samples - waiting * ratio;
-        self.built = Built { in_block, out_block, ratio, filter_samples, waiting };
+        let age = target_samples as f64;
+        let filter_samples = latency_samples - age * ratio;
+        self.built = Built { in_block, out_block, ratio, filter_samples, age };
         self.gaps = 0;
         let _ = self.to_near.send(Box::new(captures));
         let _ = self.to_far.send(Box::new(rings));
@@ -114,19 +115,27 @@ impl BridgeControl {
         in_block > self.built.in_block || out_block > self.built.out_block
     }
 
-    /// Looks at how much waits now. To be called every few milliseconds.
-    pub(super) fn observe(&mut self) {
+    /// Looks at how old the audio is that is taken now: `found` is what had arrived before the last block was taken. To
+    /// be called every few milliseconds.
+    ///
+    /// The ring's own count would not do: where both devices call back at once, it tells by chance of one block more.
+    pub(super) fn observe(&mut self, found: Arrival, in_hz: u32) {
         let Some(telemetry) = self.telemetry.first_mut() else { return };
-        let Built { out_block, ratio, .. } = self.built;
-        // Told after a block was taken.
-        let waiting = telemetry.latest().waiting_samples as f64 + out_block as f64 / ratio;
-        self.built.waiting += SMOOTHING * (waiting - self.built.waiting);
+        let Built { in_block, out_block, ratio, .. } = self.built;
+        let block = out_block as f64 / ratio;
+        let taken_before = telemetry.latest().taken_samples as f64 - block;
+        let waited = found.beyond(taken_before.max(0.0) as u64);
+        let age = waited + found.us as f64 * 1e-6 * f64::from(in_hz);
+        // Else the two counts are those of different bridges.
+        if (0.0..(ROOM * in_block) as f64 + ROOM as f64 * block).contains(&age) {
+            self.built.age += SMOOTHING * (age - self.built.age);
+        }
     }
 
     /// Samples of the output's rate by which what crosses is late: more than was aimed at while a disturbance, such as
     /// a callback that came late, is being made good.
     pub(super) fn latency_samples(&self) -> f64 {
-        self.built.waiting * self.built.ratio + self.built.filter_samples
+        self.built.age * self.built.ratio + self.built.filter_samples
     }
 
     /// Times that audio was missing or too much, since the last call.
@@ -153,6 +162,11 @@ impl Far {
         {
             self.arriving.give_back(old);
         }
+    }
+
+    /// Samples of each channel that were sent since the bridge was built.
+    pub(super) fn sent(&self) -> u64 {
+        self.rings.as_ref().and_then(|rings| rings.0.first()).map_or(0, AudioTx::sent)
     }
 
     /// Sends samples of one channel.

@@ -200,11 +200,9 @@ impl CardConnection {
         let (in_hz, out_hz) = (f64::from(self.rates_hz.0), f64::from(self.rates_hz.1));
         let output = self.played.latency_s() * out_hz + self.unnamed_blocks * self.played.longest() as f64;
         let input = self.captured.as_ref().map_or(0.0, |captured| {
-            // The bridge counts from when a block is there, the device from its first sample, and the output's
-            // callback reads it a while after it came.
+            // The bridge counts from when a block is there, the device from its first sample.
             let block = captured.longest() as f64 / in_hz;
-            let device =
-                (captured.latency_s() + (self.unnamed_blocks - 1.0) * block + self.played.since_input_s()) * out_hz;
+            let device = (captured.latency_s() + (self.unnamed_blocks - 1.0) * block) * out_hz;
             device + self.control.latency_samples()
         });
         (input.round().max(0.0) as usize, output.round() as usize)
@@ -213,7 +211,7 @@ impl CardConnection {
 
 impl Connection for CardConnection {
     fn failure(&mut self, stalled: Duration) -> Option<String> {
-        self.control.observe();
+        self.control.observe(self.played.found(), self.rates_hz.0);
         let (input, output) = self.latencies();
         self.seat.set_latencies(input, output);
         for _ in 0..self.control.new_gaps() {

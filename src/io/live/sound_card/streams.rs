@@ -27,8 +27,48 @@ pub(super) struct Measure {
     latency: AtomicU32,
     /// Nanoseconds since the process's epoch at which the last callback began.
     last_ns: AtomicU64,
-    /// The mean time since the other stream's last callback, as bits of an f32, in seconds.
-    since_other: AtomicU32,
+    /// What the input had sent when its last callback ended, and when that was.
+    arrived: AtomicU64,
+    /// The same as this stream's last callback found it, with the time since in place of the moment.
+    found: AtomicU64,
+}
+
+/// How much had arrived at a moment, or a while before: one word, since the two callbacks run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// Samples that were sent, modulo [`Arrival::COUNT`].
+    pub(super) sent: u32,
+    /// Microseconds, modulo 2^40.
+    pub(super) us: u64,
+}
+
+impl Arrival {
+    pub(super) const COUNT: u32 = 1 << 24;
+    const BITS_OF_TIME: u32 = 40;
+
+    fn new(sent: u64, us: u64) -> Self {
+        Self { sent: (sent % u64::from(Self::COUNT)) as u32, us: us % (1 << Self::BITS_OF_TIME) }
+    }
+
+    fn word(self) -> u64 {
+        u64::from(self.sent) << Self::BITS_OF_TIME | self.us
+    }
+
+    fn of(word: u64) -> Self {
+        Self::new(word >> Self::BITS_OF_TIME, word)
+    }
+
+    /// The same, told by how long ago it was at `now_us`.
+    fn ago(self, now_us: u64) -> Self {
+        Self::new(self.sent.into(), now_us.wrapping_sub(self.us))
+    }
+
+    /// Samples of the input that were there and not taken yet, if `taken` had been; negative if more had.
+    pub(super) fn beyond(self, taken: u64) -> f64 {
+        let taken = (taken % u64::from(Self::COUNT)) as u32;
+        let beyond = self.sent.wrapping_sub(taken) % Self::COUNT;
+        f64::from(beyond) - if beyond >= Self::COUNT / 2 { f64::from(Self::COUNT) } else { 0.0 }
+    }
 }
 
 /// Nanoseconds since this was first asked.
@@ -46,13 +86,15 @@ impl Measure {
         self.last_ns.store(now_ns(), Ordering::Relaxed);
     }
 
-    /// Takes note of the time since the last callback of `other`.
-    fn note_since(&self, other: &Self) {
-        let since_s = now_ns().saturating_sub(other.last_ns.load(Ordering::Relaxed)) as f32 * 1e-9;
-        let mean_s = f32::from_bits(self.since_other.load(Ordering::Relaxed));
-        // Over about a hundred callbacks.
-        let mean_s = if mean_s == 0.0 { since_s } else { mean_s + 0.01 * (since_s - mean_s) };
-        self.since_other.store(mean_s.to_bits(), Ordering::Relaxed);
+    /// Takes note, at the end of the input's callback, of how many samples it has sent in all.
+    fn note_sent(&self, sent: u64) {
+        self.arrived.store(Arrival::new(sent, now_ns() / 1000).word(), Ordering::Relaxed);
+    }
+
+    /// Takes note, at the start of the output's callback, of what the input has sent.
+    fn note_found(&self, input: &Self) {
+        let arrival = Arrival::of(input.arrived.load(Ordering::Relaxed));
+        self.found.store(arrival.ago(now_ns() / 1000).word(), Ordering::Relaxed);
     }
 
     pub(super) fn callbacks(&self) -> u64 {
@@ -68,8 +110,9 @@ impl Measure {
         f64::from(f32::from_bits(self.latency.load(Ordering::Relaxed)))
     }
 
-    pub(super) fn since_input_s(&self) -> f64 {
-        f64::from(f32::from_bits(self.since_other.load(Ordering::Relaxed)))
+    /// What had arrived when the output's last callback began, and how long before.
+    pub(super) fn found(&self) -> Arrival {
+        Arrival::of(self.found.load(Ordering::Relaxed))
     }
 
     /// The time since the last callback.
@@ -112,6 +155,7 @@ impl Recording {
                     self.far.send(n, &self.scratch[..count]);
                 }
             }
+            self.measure.note_sent(self.far.sent());
         });
     }
 }
@@ -152,7 +196,7 @@ impl PlayingNow {
             let frames = data.len() / self.parts.device_channels;
             self.parts.measure.note(frames, stamp.playback.saturating_duration_since(stamp.callback));
             if let Some(other) = &self.parts.other {
-                self.parts.measure.note_since(other);
+                self.parts.measure.note_found(other);
             }
             if frames > self.longest {
                 self.longest = frames;
@@ -228,5 +272,19 @@ impl Signals {
                 _ => drop(signals.failure.force_push(error.to_string())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_arrived_is_told_across_the_wrap_of_its_count() {
+        let arrival = Arrival::new(u64::from(Arrival::COUNT) + 5, 1_000_000);
+        assert_eq!(Arrival::of(arrival.word()), arrival);
+        assert_eq!(arrival.ago(1_002_000).us, 2000);
+        assert_eq!(arrival.beyond(u64::from(Arrival::COUNT) - 3), 8.0);
+        assert_eq!(arrival.beyond(u64::from(Arrival::COUNT) + 6), -1.0);
     }
 }
