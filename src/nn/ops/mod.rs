@@ -22,6 +22,12 @@ pub fn instructions() -> &'static str {
     cpu::level::Level::best().name()
 }
 
+/// Runs `work` on a thread of the pool that the kernels share work among, the other threads awake to help. From outside,
+/// each of the hundreds of operations of a network would be handed to the pool and waited for.
+pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    cpu::team::lead(work)
+}
+
 /// An elementwise function applied while a kernel reads or writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {

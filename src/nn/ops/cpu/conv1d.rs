@@ -2,7 +2,7 @@
 
 use super::super::Conv1dSpec;
 use super::level::Level;
-use super::parallel::{Grid, Output};
+use super::parallel::{self, Grid, Output};
 use super::tap_sum::{self, OVERREAD, TapSum};
 use super::{Around, activation, fill_row, row_stride, scratch};
 
@@ -75,7 +75,8 @@ impl Conv1d {
                 blocks.map(move |(first, rows)| Block { group, first, rows })
             })
             .collect();
-        let tile = (TILE_VALUES / (self.in_per_group * self.spec.stride) / 48 * 48).clamp(96, 960);
+        let most = (TILE_VALUES / (self.in_per_group * self.spec.stride) / 48 * 48).clamp(96, 960);
+        let tile = parallel::even(length, most, self.level.lanes());
         let tiles = length.div_ceil(tile);
         let grid = Grid::new(batch * tiles, blocks.len(), out.len() * per_row);
         let out = Output::new(out);

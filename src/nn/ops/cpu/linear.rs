@@ -1,13 +1,16 @@
 //! Linear maps of rows.
 //!
-//! The inner loop runs with the roles exchanged: the packed weights are its signals, the rows of input its weights, so
-//! that its columns are the output features.
+//! Weights lie in panels of as many output features as the inner loop sums at once. A panel is read straight through for
+//! every block of rows, from the second-level cache, while the next one is fetched from memory: an encoder's weights are
+//! larger than any cache.
 
 use std::ops::Range;
 
-use super::level::Level;
-use super::parallel::{Grid, Output};
-use super::tap_sum::{self, OVERREAD, TapSum};
+use super::super::Activation;
+use super::level::{Kernel, Level};
+use super::parallel::{self, Grid, Output};
+use super::tap_sum::row_blocks;
+use super::vector::Vector;
 use super::{Around, activation, scratch};
 
 /// Packed weights and sizes.
@@ -16,11 +19,12 @@ pub struct Linear {
     level: Level,
     inputs: usize,
     outputs: usize,
-    /// Output features in a panel: as many as the inner loop sums at once, so that it reads a panel straight through.
+    /// Output features in a panel.
     panel: usize,
-    /// Each `[in + 1, features]`; the last row is the bias.
+    /// Each `[in, panel]`; zeros beyond the last feature.
     panels: Vec<f32>,
-    offsets: Vec<u32>,
+    /// As many as the panels have features.
+    bias: Vec<f32>,
 }
 
 impl Linear {
@@ -29,20 +33,16 @@ impl Linear {
         assert_eq!(weight.len(), outputs * inputs);
         let panel = level.columns();
         let count = outputs.div_ceil(panel);
-        let mut panels = vec![0.0; count * (inputs + 1) * panel + OVERREAD];
-        for (index, packed) in panels.chunks_exact_mut((inputs + 1) * panel).take(count).enumerate() {
-            for feature in 0..panel.min(outputs - index * panel) {
-                let output = index * panel + feature;
-                for (input, packed) in packed.chunks_exact_mut(panel).enumerate() {
-                    packed[feature] = match weight[output * inputs..][..inputs].get(input) {
-                        Some(weight) => *weight,
-                        None => bias.map_or(0.0, |bias| bias[output]),
-                    };
-                }
-            }
+        let mut panels = vec![0.0; count * inputs * panel];
+        for (output, weight) in weight.chunks_exact(inputs.max(1)).enumerate() {
+            let packed = &mut panels[output / panel * inputs * panel + output % panel..];
+            packed.iter_mut().step_by(panel).zip(weight).for_each(|(packed, weight)| *packed = *weight);
         }
-        let offsets = (0..=inputs).map(|input| (input * panel) as u32).collect();
-        Self { level, inputs, outputs, panel, panels, offsets }
+        let mut all_bias = vec![0.0; count * panel];
+        if let Some(bias) = bias {
+            all_bias[..outputs].copy_from_slice(bias);
+        }
+        Self { level, inputs, outputs, panel, panels, bias: all_bias }
     }
 
     /// Output features.
@@ -52,74 +52,160 @@ impl Linear {
 
     /// Maps `x` `[rows, in]` into `out` `[rows, out]`.
     pub fn run(&self, x: &[f32], rows: usize, around: Around, out: &mut [f32]) {
-        /// Rows of one task: enough to use a panel well while it is in the cache, and whole blocks at every level.
-        const TILE: usize = 96;
+        /// Rows of one task: enough to use a panel well while it is in the cache.
+        const MOST_ROWS: usize = 192;
         assert_eq!(x.len(), rows * self.inputs);
         assert_eq!(out.len(), rows * self.outputs);
         assert!(around.residual.is_none_or(|residual| residual.len() == out.len()));
         if out.is_empty() {
             return;
         }
+        let tile = parallel::even(rows, MOST_ROWS, self.level.rows());
         let count = self.outputs.div_ceil(self.panel);
-        let tiles = rows.div_ceil(TILE);
-        let grid = Grid::new(tiles, count, out.len() * self.inputs);
+        let grid = Grid::new(rows.div_ceil(tile), count, out.len() * self.inputs);
         let out = Output::new(out);
-        grid.run(|tile, part| {
-            let rows = tile * TILE..rows.min((tile + 1) * TILE);
-            self.tile(x, rows, grid.share(count, part), around, out);
-        });
-    }
-
-    fn tile(&self, x: &[f32], tile: Range<usize>, panels: Range<usize>, around: Around, out: Output) {
-        /// Panels after which the activation follows, while their output is in the cache.
-        const AT_ONCE: usize = 8;
-        let depth = self.inputs + 1;
-        let columns = |panels: Range<usize>| panels.start * self.panel..(panels.end * self.panel).min(self.outputs);
-        scratch::with(tile.len() * depth, |packed| {
-            self.pack_rows(&x[tile.start * self.inputs..tile.end * self.inputs], around, packed);
-            for start in panels.clone().step_by(AT_ONCE) {
-                let panels = start..panels.end.min(start + AT_ONCE);
-                for panel in panels.clone() {
-                    let columns = columns(panel..panel + 1);
-                    let sum = TapSum {
-                        x: &self.panels[columns.start * depth..],
-                        offsets: &self.offsets,
-                        weights: packed,
-                        bias: None,
-                        rows: tile.len(),
-                        columns: columns.len(),
-                        accumulate: false,
-                    };
-                    // SAFETY: each task has its own rows and panels, within the output that `run` has checked.
-                    unsafe { sum.write(self.level, out.at(tile.start * self.outputs + columns.start), self.outputs) };
-                }
-                let columns = columns(panels);
-                for row in tile.clone() {
-                    let at = row * self.outputs + columns.start;
-                    let residual = around.residual.map(|residual| &residual[at..at + columns.len()]);
-                    // SAFETY: as above.
-                    let values = unsafe { out.slice(at, columns.len()) };
-                    activation::finish(self.level, values, residual, around.after);
-                }
+        grid.run(|index, part| {
+            let rows = index * tile..rows.min((index + 1) * tile);
+            let panels = grid.share(count, part);
+            let x = &x[rows.start * self.inputs..rows.end * self.inputs];
+            if around.before == Activation::Identity {
+                return self.tile(x, rows, panels, around, out);
             }
+            scratch::with(x.len(), |activated| {
+                activation::copy(self.level, x, activated, around.before);
+                self.tile(activated, rows, panels, around, out);
+            });
         });
     }
 
-    /// Packs rows of `x` as the inner loop reads weights, with a 1 after each for the bias.
-    fn pack_rows(&self, x: &[f32], around: Around, packed: &mut [f32]) {
-        let depth = self.inputs + 1;
-        scratch::with(self.inputs, |row| {
-            for (first, rows) in tap_sum::row_blocks(self.level, x.len() / self.inputs.max(1)) {
-                let block = &mut packed[first * depth..][..rows * depth];
-                for index in 0..rows {
-                    let x = &x[(first + index) * self.inputs..][..self.inputs];
-                    activation::copy(self.level, x, row, around.before);
-                    for (slot, value) in block[index..].iter_mut().step_by(rows).zip(row.iter()) {
-                        *slot = *value;
+    /// Some rows, of which `x` has the input, times some panels.
+    fn tile(&self, x: &[f32], rows: Range<usize>, panels: Range<usize>, around: Around, out: Output) {
+        /// Panels after which the activation follows, while their output is in the cache.
+        const AT_ONCE: usize = 4;
+        let columns = |panels: Range<usize>| panels.start * self.panel..(panels.end * self.panel).min(self.outputs);
+        for start in panels.clone().step_by(AT_ONCE) {
+            let panels = start..panels.end.min(start + AT_ONCE);
+            for panel in panels.clone() {
+                let columns = columns(panel..panel + 1);
+                // SAFETY: each task has its own rows and panels, within the output that `run` has checked.
+                let to = unsafe { out.at(rows.start * self.outputs + columns.start) };
+                self.level.run(Product { linear: self, x, rows: rows.len(), panel, columns: columns.len(), out: to });
+            }
+            let columns = columns(panels);
+            for row in rows.clone() {
+                let at = row * self.outputs + columns.start;
+                let residual = around.residual.map(|residual| &residual[at..at + columns.len()]);
+                // SAFETY: as above.
+                let values = unsafe { out.slice(at, columns.len()) };
+                activation::finish(self.level, values, residual, around.after);
+            }
+        }
+    }
+}
+
+/// Rows times one panel.
+struct Product<'a> {
+    linear: &'a Linear,
+    /// `[rows, in]`.
+    x: &'a [f32],
+    rows: usize,
+    panel: usize,
+    /// Features of the panel that there are.
+    columns: usize,
+    /// `[rows, columns]`, the features of all panels from row to row.
+    out: *mut f32,
+}
+
+/// Inputs summed at a time: as many weights of a panel stay in the second-level cache, beside as many of the next.
+const MOST_INPUTS: usize = 1024;
+
+/// Inputs in whose time one cache line of the next weights is fetched.
+const FETCHES_PER_LINE: usize = 4;
+
+impl Kernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        match self.columns.div_ceil(V::LANES) {
+            3 => self.blocks::<V, 3>(),
+            2 => self.blocks::<V, 2>(),
+            _ => self.blocks::<V, 1>(),
+        }
+    }
+}
+
+impl Product<'_> {
+    #[inline(always)]
+    fn blocks<V: Vector, const WIDTH: usize>(&self) {
+        let inputs = self.linear.inputs;
+        let pieces = inputs.div_ceil(MOST_INPUTS).max(1);
+        for piece in 0..pieces {
+            let piece = inputs * piece / pieces..inputs * (piece + 1) / pieces;
+            let blocks = row_blocks(self.linear.level, self.rows);
+            for (index, (first, rows)) in blocks.enumerate() {
+                let fetched = index * piece.len() / FETCHES_PER_LINE;
+                // SAFETY: `Linear::run` has checked that the blocks of rows are those of `x` and of the output.
+                unsafe {
+                    match rows {
+                        8 => self.block::<V, 8, WIDTH>(first, piece.clone(), fetched),
+                        6 => self.block::<V, 6, WIDTH>(first, piece.clone(), fetched),
+                        4 => self.block::<V, 4, WIDTH>(first, piece.clone(), fetched),
+                        2 => self.block::<V, 2, WIDTH>(first, piece.clone(), fetched),
+                        1 => self.block::<V, 1, WIDTH>(first, piece.clone(), fetched),
+                        rows => unreachable!("no block has {rows} rows"),
                     }
                 }
-                block[self.inputs * rows..].fill(1.0);
             }
-        });
+        }
+    }
+
+    /// `ROWS` rows from `first` on times `WIDTH` vectors of features, summed over a piece of the inputs, while what
+    /// follows the piece is fetched, from its cache line `fetched` on.
+    #[inline(always)]
+    unsafe fn block<V: Vector, const ROWS: usize, const WIDTH: usize>(
+        &self,
+        first: usize,
+        piece: Range<usize>,
+        fetched: usize,
+    ) {
+        const LINE: usize = 64 / size_of::<f32>();
+        let Linear { inputs, outputs, panel, ref panels, ref bias, .. } = *self.linear;
+        let mut sums = [[V::splat(0.0); WIDTH]; ROWS];
+        // SAFETY: see `blocks`; weights and bias are whole panels.
+        unsafe {
+            if piece.start == 0 {
+                let bias = bias.as_ptr().add(self.panel * panel);
+                let bias: [V; WIDTH] = std::array::from_fn(|vector| V::load(bias.add(vector * V::LANES)));
+                sums = [bias; ROWS];
+            }
+            let mut weights = panels.as_ptr().add((self.panel * inputs + piece.start) * panel);
+            let x = self.x.as_ptr().add(first * inputs);
+            // Fetching is harmless wherever it leads.
+            let mut next = weights.wrapping_add(piece.len() * panel + fetched * LINE);
+            for input in piece.clone() {
+                V::fetch(next);
+                next = next.wrapping_add(LINE / FETCHES_PER_LINE);
+                let mut signal = [V::splat(0.0); WIDTH];
+                for (vector, signal) in signal.iter_mut().enumerate() {
+                    *signal = V::load(weights.add(vector * V::LANES));
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = V::splat(*x.add(row * inputs + input));
+                    for (sum, signal) in sums.iter_mut().zip(signal) {
+                        *sum = x.mul_add(signal, *sum);
+                    }
+                }
+                weights = weights.add(panel);
+            }
+            let out = self.out.add(first * outputs);
+            for (row, sums) in sums.into_iter().enumerate() {
+                for (vector, sum) in sums.into_iter().enumerate() {
+                    let to = out.add(row * outputs + vector * V::LANES);
+                    let left = self.columns - vector * V::LANES;
+                    if piece.start == 0 { sum.store_first(to, left) } else { sum.add_first(to, left) }
+                }
+            }
+        }
     }
 }

@@ -8,10 +8,11 @@
 //! | `conv1d`, `conv_transpose1d`, `conv2d`, `conv_transpose2d`, `linear`, `gru`, `attention` | one operation each |
 //! | `residual_stage`, `winograd` | the generator's residual blocks, most of the work of a voice |
 //! | `activation` | elementwise functions, softmax, gate, layer norm |
-//! | `parallel`, `scratch` | threads and their buffers |
+//! | `parallel`, `team`, `board`, `scratch` | work for several threads, the threads, their buffers |
 
 pub mod activation;
 pub mod attention;
+mod board;
 pub mod conv1d;
 pub mod conv2d;
 pub mod conv_transpose1d;
@@ -24,10 +25,12 @@ mod parallel;
 pub mod residual_stage;
 mod scratch;
 pub mod tap_sum;
+pub mod team;
 mod vector;
 mod winograd;
 
 use super::Activation;
+use crate::rt::sync;
 
 /// What surrounds a kernel's sum, on slices: see [`Fused`](super::Fused).
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Sharing work among the threads of the current pool, and only when it is worth it.
 
-use rayon::prelude::*;
+use super::team;
 
 /// Multiply-adds below which handing out tasks costs more than it saves (tens of microseconds of work).
 const WORTH_SHARING: usize = 1 << 20;
@@ -24,21 +24,24 @@ impl Grid {
         Self { tiles, parts: wanted.clamp(1, max_parts.max(1)), shared }
     }
 
-    /// Calls `task(tile, part)` for each piece, on the current pool's threads.
+    /// Calls `task(tile, part)` for each piece, on the current pool's threads: whichever is free takes the next.
     pub fn run(self, task: impl Fn(usize, usize) + Sync) {
         let count = self.tiles * self.parts;
         let one = |index: usize| task(index / self.parts, index % self.parts);
-        if self.shared && count > 1 {
-            (0..count).into_par_iter().with_max_len(1).for_each(one);
-        } else {
-            (0..count).for_each(one);
-        }
+        if self.shared { team::share(count, &one) } else { (0..count).for_each(one) }
     }
 
     /// The share of `items` that `part` has.
     pub fn share(self, items: usize, part: usize) -> std::ops::Range<usize> {
         items * part / self.parts..items * (part + 1) / self.parts
     }
+}
+
+/// Length of tiles, a multiple of `multiple` and hardly more than `most`, of which the last is about as long as the others:
+/// threads that share them end together.
+pub fn even(length: usize, most: usize, multiple: usize) -> usize {
+    let tiles = length.div_ceil(most).max(1);
+    length.div_ceil(tiles).next_multiple_of(multiple).max(multiple)
 }
 
 /// A pointer into an output that tasks write disjoint pieces of.

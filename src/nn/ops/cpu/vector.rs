@@ -31,6 +31,15 @@ pub trait Vector: Copy {
     /// Those written must be writable.
     unsafe fn store_first(self, to: *mut f32, count: usize);
 
+    /// Adds the first `count` lanes, or all if there are fewer, to what is there.
+    ///
+    /// # Safety
+    /// Those added to must be readable and writable.
+    unsafe fn add_first(self, to: *mut f32, count: usize);
+
+    /// Asks for the cache line at `from` to be brought into the second-level cache; it need not be readable.
+    fn fetch(from: *const f32);
+
     /// `self + other`.
     fn add(self, other: Self) -> Self;
     /// `self - other`.
@@ -93,6 +102,17 @@ impl Vector for Portable {
             unsafe { to.add(lane).write(value) };
         }
     }
+
+    #[inline(always)]
+    unsafe fn add_first(self, to: *mut f32, count: usize) {
+        for (lane, value) in self.0.into_iter().enumerate().take(count) {
+            // SAFETY: the caller has made the first `count` lanes readable and writable.
+            unsafe { *to.add(lane) += value };
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(_: *const f32) {}
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -191,6 +211,26 @@ mod x86 {
                             $store_first(to, self, count);
                         }
                     }
+                }
+
+                #[inline(always)]
+                unsafe fn add_first(self, to: *mut f32, count: usize) {
+                    // SAFETY: see above.
+                    unsafe {
+                        if count >= $lanes {
+                            $store(to, $add(self, $load(to)));
+                        } else {
+                            let mut there = [0.0; $lanes];
+                            there[..count].copy_from_slice(std::slice::from_raw_parts(to, count));
+                            $store_first(to, $add(self, $load(there.as_ptr())), count);
+                        }
+                    }
+                }
+
+                #[inline(always)]
+                fn fetch(from: *const f32) {
+                    // SAFETY: fetching reads nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
                 }
 
                 #[inline(always)]
