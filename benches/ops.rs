@@ -8,7 +8,9 @@ use burn::tensor::{Distribution, Tensor};
 use burn_flex::FlexDevice;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use syrinx::nn::Cpu;
-use syrinx::nn::ops::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, VoiceOps};
+use syrinx::nn::ops::{
+    Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, ResidualBlock, ResidualUnit, VoiceOps,
+};
 
 fn noise<const D: usize>(dims: [usize; D]) -> Tensor<Cpu, D> {
     Tensor::random(dims, Distribution::Uniform(-0.1, 0.1), &FlexDevice)
@@ -58,7 +60,7 @@ fn convolutions(criterion: &mut Criterion) {
         ("conv1d flow", [384, 192, 5], 100, Conv1dSpec::same(5, 1)),
         ("conv1d depthwise", [512, 1, 31], 100, Conv1dSpec { groups: 512, ..Conv1dSpec::same(31, 1) }),
     ] {
-        let conv = Cpu::prepare_conv1d(noise(weight), None, spec);
+        let conv = Cpu::prepare_conv1d(noise(weight), None, spec, Precision::Full);
         let x = noise([1, weight[1] * spec.groups, time]);
         let length = Cpu::conv1d(&conv, x.clone(), Fused::default()).dims()[2];
         let multiply_adds = weight.iter().product::<usize>() * length;
@@ -90,7 +92,7 @@ fn convolutions(criterion: &mut Criterion) {
 
 fn products(criterion: &mut Criterion) {
     for (inputs, outputs, rows) in [(768, 3072, 50), (3072, 768, 50), (768, 3072, 500), (192, 192, 100)] {
-        let linear = Cpu::prepare_linear(noise([outputs, inputs]), Some(noise([outputs])));
+        let linear = Cpu::prepare_linear(noise([outputs, inputs]), Some(noise([outputs])), Precision::Full);
         let x = noise([1, rows, inputs]);
         let name = format!("linear {inputs} to {outputs}, {rows} rows, gelu");
         let multiply_adds = inputs * outputs * rows;
@@ -109,7 +111,7 @@ fn transformer(criterion: &mut Criterion) {
         let x = || noise([1, frames, WIDTH]);
         let (query, key, value) = (x(), x(), x());
         let spec = AttentionSpec { heads: 12, scale: 0.125, span: None };
-        let attend = || Cpu::attention(query.clone(), key.clone(), value.clone(), spec);
+        let attend = || Cpu::attention(query.clone(), key.clone(), value.clone(), None, spec);
         assert_eq!(attend().dims(), [1, frames, WIDTH]);
         measure(criterion, &format!("attention {frames} x {WIDTH}"), 2 * frames * frames * WIDTH, attend);
         // A mean, a variance, and a product and sum for each value.

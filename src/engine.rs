@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::nn::crepe::Crepe;
 use crate::nn::fcpe::Fcpe;
 use crate::nn::hubert::{Hubert, Projection};
-use crate::nn::ops::VoiceOps;
+use crate::nn::ops::{Precision, VoiceOps};
 use crate::nn::rmvpe::Rmvpe;
 use crate::nn::swift_f0::SwiftF0;
 use crate::nn::synthesizer::Synthesizer;
@@ -53,7 +53,8 @@ pub enum TrackerFile {
 pub struct Engine<B: VoiceOps> {
     device: B::Device,
     voices: Cache<PathBuf, Arc<Synthesizer<B>>>,
-    encoders: Cache<(PathBuf, Projection), Arc<Hubert<B>>>,
+    encoders: Cache<(PathBuf, Projection, Precision), Arc<Hubert<B>>>,
+    encoder_precision: Precision,
     indexes: Cache<(PathBuf, usize), Arc<Retrieval<B>>>,
     networks: Cache<PathBuf, Tracker<B>>,
     swift_f0: Option<Arc<SwiftF0<B>>>,
@@ -67,10 +68,17 @@ impl<B: VoiceOps> Engine<B> {
             device,
             voices: Cache::default(),
             encoders: Cache::default(),
+            encoder_precision: Precision::Full,
             indexes: Cache::default(),
             networks: Cache::default(),
             swift_f0: None,
         }
+    }
+
+    /// The same, with encoders of some precision from now on.
+    #[must_use]
+    pub fn with_encoder_precision(self, encoder_precision: Precision) -> Self {
+        Self { encoder_precision, ..self }
     }
 
     /// A converter over these models.
@@ -129,9 +137,10 @@ impl<B: VoiceOps> Engine<B> {
     pub fn encoder(&mut self, path: &Path, projection: Projection) -> Result<Arc<Hubert<B>>> {
         // A folder's own time does not tell that a file in it was written over.
         let weights = if path.is_dir() { weights_of_folder(path)? } else { path.to_owned() };
-        self.encoders.get(&weights, (path.to_owned(), projection), || {
+        let precision = self.encoder_precision;
+        self.encoders.get(&weights, (path.to_owned(), projection, precision), || {
             let file = EncoderCheckpoint::open(path)?;
-            Hubert::load(&file.tensors.weights(), &file.config, projection, &self.device).map(Arc::new)
+            Hubert::load_for(&file.tensors.weights(), &file.config, projection, precision, &self.device).map(Arc::new)
         })
     }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, module};
 
 use super::layers::{BatchNorm, Linear, load, tensor, values};
-use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+use super::ops::{Activation, Conv1dSpec, Fused, Precision, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::dsp::PitchTrack;
 use crate::dsp::pitch_track::{HOP_SAMPLES, require_audio};
@@ -57,7 +57,7 @@ impl<B: VoiceOps> Layer<B> {
         let spec = Conv1dSpec { stride, padding, ..Conv1dSpec::default() };
         let norm = BatchNorm::load(&weights.child(format!("conv{number}_BN")), out, NORM_EPSILON)?;
         let layer = Self {
-            conv: B::prepare_conv1d(weight, Some(load(&conv, "bias", [out], device)?), spec),
+            conv: B::prepare_conv1d(weight, Some(load(&conv, "bias", [out], device)?), spec, Precision::Full),
             scale: tensor(norm.scale, [1, out, 1], device),
             shift: tensor(norm.shift, [1, out, 1], device),
         };

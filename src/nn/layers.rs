@@ -3,7 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::ops::{Conv1dSpec, Fused, Kernel1d, VoiceOps};
+use super::ops::{Conv1dSpec, Fused, Kernel1d, Precision, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::error::Result;
 
@@ -40,8 +40,20 @@ pub(super) struct Conv1d<B: VoiceOps> {
 impl<B: VoiceOps> Conv1d<B> {
     /// Loads `weight` of shape `[out, in / groups, taps]` and `bias` if there is one.
     pub(super) fn load(weights: &Weights<'_>, shape: [usize; 3], spec: Conv1dSpec, device: &B::Device) -> Result<Self> {
+        Self::load_for(weights, shape, spec, Precision::Full, device)
+    }
+
+    /// The same for products of some precision.
+    pub(super) fn load_for(
+        weights: &Weights<'_>,
+        shape: [usize; 3],
+        spec: Conv1dSpec,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Result<Self> {
         let weight = load(weights, "weight", shape, device)?;
-        Ok(Self { prepared: B::prepare_conv1d(weight, load_bias::<B>(weights, shape[0], device)?, spec) })
+        let bias = load_bias::<B>(weights, shape[0], device)?;
+        Ok(Self { prepared: B::prepare_conv1d(weight, bias, spec, precision) })
     }
 
     pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
@@ -62,15 +74,25 @@ pub(super) struct Linear<B: VoiceOps> {
 impl<B: VoiceOps> Linear<B> {
     /// Loads `weight` of shape `[out, in]` and `bias` if there is one.
     pub(super) fn load(weights: &Weights<'_>, shape: [usize; 2], device: &B::Device) -> Result<Self> {
+        Self::load_for(weights, shape, Precision::Full, device)
+    }
+
+    /// The same for products of some precision.
+    pub(super) fn load_for(
+        weights: &Weights<'_>,
+        shape: [usize; 2],
+        precision: Precision,
+        device: &B::Device,
+    ) -> Result<Self> {
         let weight = load(weights, "weight", shape, device)?;
-        Ok(Self { prepared: B::prepare_linear(weight, load_bias::<B>(weights, shape[0], device)?) })
+        Ok(Self { prepared: B::prepare_linear(weight, load_bias::<B>(weights, shape[0], device)?, precision) })
     }
 
     /// Loads a convolution of one tap, `weight` of shape `[out, in, 1]`, as the linear map it is.
     pub(super) fn load_pointwise(weights: &Weights<'_>, shape: [usize; 2], device: &B::Device) -> Result<Self> {
         let [out, input] = shape;
         let weight = load::<B, 3>(weights, "weight", [out, input, 1], device)?.reshape(shape);
-        Ok(Self { prepared: B::prepare_linear(weight, load_bias::<B>(weights, out, device)?) })
+        Ok(Self { prepared: B::prepare_linear(weight, load_bias::<B>(weights, out, device)?, Precision::Full) })
     }
 
     pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::checkpoint::index::{Index, Metric};
 use crate::error::{Error, Result};
-use crate::nn::ops::{Fused, VoiceOps};
+use crate::nn::ops::{Fused, Precision, VoiceOps};
 use crate::nn::values;
 use crate::units::Units;
 
@@ -65,7 +65,11 @@ impl<B: VoiceOps> Retrieval<B> {
         let scaled = index.centroids.iter().map(|v| -2.0 * v).collect::<Vec<f32>>();
         let nearness = (count > 1).then(|| {
             let weight = Tensor::from_data(TensorData::new(scaled, [count, index.dim]), device);
-            B::prepare_linear(weight, Some(Tensor::from_data(TensorData::new(squares, [count]), device)))
+            B::prepare_linear(
+                weight,
+                Some(Tensor::from_data(TensorData::new(squares, [count]), device)),
+                Precision::Full,
+            )
         });
         Ok(Self { index, nearness, device: device.clone() })
     }

@@ -66,7 +66,11 @@ impl SlotChoice {
 /// # Errors
 /// Models that are missing, damaged or do not fit together, speakers that a voice lacks.
 pub fn load(models: &ModelChoice, choices: &[SlotChoice], settings: &mut SessionSettings) -> Result<Vec<Slot<Cpu>>> {
-    let mut engine = Engine::new(Default::default());
+    let mut engine = Engine::new(Default::default()).with_encoder_precision(if std::env::var_os("FULL").is_some() {
+        crate::nn::ops::Precision::Full
+    } else {
+        crate::nn::ops::Precision::Reduced
+    });
     let params = SlotParams {
         transpose_semitones: settings.params.transpose_semitones,
         formant_semitones: settings.params.formant_semitones,

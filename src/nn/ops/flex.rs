@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Shape, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};
 
-use super::cpu::attention::{Attention, Inputs};
+use super::cpu::attention::{Attention, Distances, Inputs};
 use super::cpu::conv_transpose1d::ConvTranspose1d;
 use super::cpu::conv_transpose2d::ConvTranspose2d;
 use super::cpu::conv1d::Conv1d;
@@ -13,7 +13,7 @@ use super::cpu::level::Level;
 use super::cpu::linear::Linear;
 use super::cpu::residual_stage::{self, ResidualStage};
 use super::cpu::{Around, activation};
-use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, VoiceOps};
+use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, VoiceOps};
 
 /// Whether a tensor's values lie in order in one buffer of their own.
 fn contiguous<const D: usize>(x: Tensor<Flex, D>) -> FlexTensor {
@@ -72,8 +72,13 @@ impl VoiceOps for Flex {
     type Gru = Gru;
     type ResidualStage = ResidualStage;
 
-    fn prepare_conv1d(weight: Tensor<Self, 3>, bias: Option<Tensor<Self, 1>>, spec: Conv1dSpec) -> Self::Conv1d {
-        weights(weight, bias, |weight, dims, bias| Conv1d::new(Level::best(), weight, dims, bias, spec))
+    fn prepare_conv1d(
+        weight: Tensor<Self, 3>,
+        bias: Option<Tensor<Self, 1>>,
+        spec: Conv1dSpec,
+        precision: Precision,
+    ) -> Self::Conv1d {
+        weights(weight, bias, |weight, dims, bias| Conv1d::new(Level::best(), weight, dims, bias, spec, precision))
     }
 
     fn conv1d(conv: &Self::Conv1d, x: Tensor<Self, 3>, around: Fused<Self, 3>) -> Tensor<Self, 3> {
@@ -119,8 +124,8 @@ impl VoiceOps for Flex {
         fused(x, around, dims, |x, around, out| conv.run(x, batch, [height, width], around, out))
     }
 
-    fn prepare_linear(weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Self::Linear {
-        weights(weight, bias, |weight, dims, bias| Linear::new(Level::best(), weight, dims, bias))
+    fn prepare_linear(weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>, precision: Precision) -> Self::Linear {
+        weights(weight, bias, |weight, dims, bias| Linear::new(Level::best(), weight, dims, bias, precision))
     }
 
     fn linear(linear: &Self::Linear, x: Tensor<Self, 3>, around: Fused<Self, 3>) -> Tensor<Self, 3> {
@@ -176,6 +181,7 @@ impl VoiceOps for Flex {
         query: Tensor<Self, 3>,
         key: Tensor<Self, 3>,
         value: Tensor<Self, 3>,
+        relative: Option<&Relative<Self>>,
         spec: AttentionSpec,
     ) -> Tensor<Self, 3> {
         let dims @ [_, queries, width] = query.dims();
@@ -184,22 +190,17 @@ impl VoiceOps for Flex {
         assert_eq!(key.dims(), value.dims(), "there must be a value for each key");
         let attention = Attention { level: Level::best(), spec, size: width / spec.heads, queries, keys };
         let (key, value) = (contiguous(key), contiguous(value));
+        let relative =
+            relative.map(|relative| (contiguous(relative.keys.clone()), contiguous(relative.values.clone())));
+        let relative =
+            relative.as_ref().map(|(keys, values)| Distances { keys: keys.storage(), values: values.storage() });
         fused(query, Fused::default(), dims, |query, _, out| {
             let (key, value): (&[f32], &[f32]) = (key.storage(), value.storage());
             let rows = (keys * width).max(1);
             let entries = query.chunks_exact(queries * width).zip(key.chunks_exact(rows).zip(value.chunks_exact(rows)));
             for ((query, (key, value)), out) in entries.zip(out.chunks_exact_mut(queries * width)) {
-                attention.run(Inputs { query, key, value }, out);
+                attention.run(Inputs { query, key, value, relative }, out);
             }
-        })
-    }
-
-    fn softmax<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
-        let dims = x.dims();
-        let row = dims[D - 1];
-        fused(x, Fused::default(), dims, |x, _, out| {
-            out.copy_from_slice(x);
-            out.chunks_exact_mut(row.max(1)).for_each(|row| activation::softmax(Level::best(), row));
         })
     }
 

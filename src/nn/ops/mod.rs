@@ -113,6 +113,16 @@ impl Conv1dSpec {
     }
 }
 
+/// How exact the products of a kernel are; sums are always of 32-bit floats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Factors of 32 bits.
+    #[default]
+    Full,
+    /// Factors rounded to bfloat16, 8 significant bits, where the backend is faster at that; else full.
+    Reduced,
+}
+
 /// How rows attend to rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionSpec {
@@ -132,6 +142,17 @@ impl AttentionSpec {
             None => 0..keys,
         }
     }
+}
+
+/// What rows know of their distance to others besides what is in them, shared by the heads; further away they know nothing.
+///
+/// Shaw et al., "Self-attention with relative position representations" (2018).
+#[derive(Clone, Debug)]
+pub struct Relative<B: Backend> {
+    /// Added to the key that is `d` rows away: row `reach + d` of `[2 reach + 1, size]`, `d` in `-reach..=reach`.
+    pub keys: Tensor<B, 2>,
+    /// Added to its value, of the same shape.
+    pub values: Tensor<B, 2>,
 }
 
 /// The hot operations of the voice networks.
@@ -155,7 +176,12 @@ pub trait VoiceOps: Backend {
     type ResidualStage: Clone + Debug + Send + Sync + 'static;
 
     /// Prepares `weight` `[out, in / groups, taps]` and `bias` `[out]`.
-    fn prepare_conv1d(weight: Tensor<Self, 3>, bias: Option<Tensor<Self, 1>>, spec: Conv1dSpec) -> Self::Conv1d;
+    fn prepare_conv1d(
+        weight: Tensor<Self, 3>,
+        bias: Option<Tensor<Self, 1>>,
+        spec: Conv1dSpec,
+        precision: Precision,
+    ) -> Self::Conv1d;
 
     /// Convolves `x` `[batch, in, time]` to `[batch, out, (time + padding - dilation (taps - 1) - 1) / stride + 1]`.
     fn conv1d(conv: &Self::Conv1d, x: Tensor<Self, 3>, fused: Fused<Self, 3>) -> Tensor<Self, 3>;
@@ -184,7 +210,7 @@ pub trait VoiceOps: Backend {
     fn conv_transpose2d(conv: &Self::ConvTranspose2d, x: Tensor<Self, 4>, fused: Fused<Self, 4>) -> Tensor<Self, 4>;
 
     /// Prepares `weight` `[out, in]` and `bias` `[out]`.
-    fn prepare_linear(weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>) -> Self::Linear;
+    fn prepare_linear(weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>, precision: Precision) -> Self::Linear;
 
     /// Maps each row of `x` `[batch, rows, in]` to `[batch, rows, out]`.
     fn linear(linear: &Self::Linear, x: Tensor<Self, 3>, fused: Fused<Self, 3>) -> Tensor<Self, 3>;
@@ -215,21 +241,17 @@ pub trait VoiceOps: Backend {
     }
 
     /// For each head, `softmax(scale * query key^T) value` over the keys in sight; `query` is
-    /// `[batch, queries, heads * size]`, `key` and `value` `[batch, keys, heads * size]`, the result of `query`'s shape.
+    /// `[batch, queries, heads * size]`, `key` and `value` `[batch, keys, heads * size]`, the result of `query`'s shape. With
+    /// `relative`, there are as many keys as queries, and keys and values are sums with those of the distance.
     #[must_use]
     fn attention(
         query: Tensor<Self, 3>,
         key: Tensor<Self, 3>,
         value: Tensor<Self, 3>,
+        relative: Option<&Relative<Self>>,
         spec: AttentionSpec,
     ) -> Tensor<Self, 3> {
-        plain::attention(query, key, value, spec)
-    }
-
-    /// Exponentials along the last dimension, scaled to a sum of 1.
-    #[must_use]
-    fn softmax<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
-        plain::softmax(x)
+        plain::attention(query, key, value, relative, spec)
     }
 
     /// Normalises each row of the last dimension to mean 0 and variance 1, then scales and shifts it.

@@ -5,7 +5,7 @@ use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
 use burn::tensor::{Bool, Tensor, TensorData, activation};
 
-use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock};
+use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Relative, ResidualBlock};
 
 /// Slope of the leaky rectifiers inside residual blocks.
 const RESIDUAL_SLOPE: f32 = 0.1;
@@ -175,30 +175,80 @@ pub fn attention<B: Backend>(
     query: Tensor<B, 3>,
     key: Tensor<B, 3>,
     value: Tensor<B, 3>,
+    relative: Option<&Relative<B>>,
     spec: AttentionSpec,
 ) -> Tensor<B, 3> {
+    /// Queries handled at once: bounds the memory of long inputs.
+    const BLOCK: usize = 256;
     let AttentionSpec { heads, scale, .. } = spec;
-    let (dims, keys, device) = (query.dims(), key.dims()[1], query.device());
+    let dims @ [_, queries, _] = query.dims();
     let split = |x: Tensor<B, 3>| {
         let [batch, rows, width] = x.dims();
         x.reshape([batch, rows, heads, width / heads]).swap_dims(1, 2)
     };
-    let mut scores = (split(query) * scale).matmul(split(key).swap_dims(2, 3));
+    let (query, key, value) = (split(query) * scale, split(key).swap_dims(2, 3), split(value));
+    let blocks = (0..queries).step_by(BLOCK).map(|first| {
+        let query = query.clone().narrow(2, first, BLOCK.min(queries - first));
+        attend(query, key.clone(), value.clone(), relative, spec, first)
+    });
+    Tensor::cat(blocks.collect(), 2).swap_dims(1, 2).reshape(dims)
+}
+
+/// Scaled queries `[batch, heads, rows, size]`, the first of them `first`, over all keys `[batch, heads, size, keys]`.
+fn attend<B: Backend>(
+    query: Tensor<B, 4>,
+    key: Tensor<B, 4>,
+    value: Tensor<B, 4>,
+    relative: Option<&Relative<B>>,
+    spec: AttentionSpec,
+    first: usize,
+) -> Tensor<B, 4> {
+    let [batch, heads, rows, _] = query.dims();
+    let keys = key.dims()[3];
+    let mut scores = query.clone().matmul(key);
     if spec.span.is_some() {
         let hidden = |row: usize| {
             let in_sight = spec.in_sight(row..row + 1, keys);
             (0..keys).map(move |key| !in_sight.contains(&key))
         };
-        let hidden = TensorData::new((0..dims[1]).flat_map(hidden).collect(), [1, 1, dims[1], keys]);
-        let hidden = Tensor::<B, 4, Bool>::from_data(hidden, &device).expand(scores.dims());
+        let hidden = TensorData::new((first..first + rows).flat_map(hidden).collect(), [1, 1, rows, keys]);
+        let hidden = Tensor::<B, 4, Bool>::from_data(hidden, &scores.device()).expand(scores.dims());
         scores = scores.mask_fill(hidden, f32::NEG_INFINITY);
     }
-    softmax(scores).matmul(split(value)).swap_dims(1, 2).reshape(dims)
+    let Some(relative) = relative else { return activation::softmax(scores, 3).matmul(value) };
+    let distances = relative.keys.dims()[0];
+    let reach = distances / 2;
+    // The keys within reach of any of the rows, and where they lie in the rows' band.
+    let (start, end) = (first.saturating_sub(reach), (first + rows + reach).min(keys));
+    let in_band = start + reach - first;
+    let band = skew(query.matmul(relative.keys.clone().transpose().unsqueeze())).narrow(3, in_band, end - start);
+    let whole = [0..batch, 0..heads, 0..rows, start..end];
+    let nearby = scores.clone().narrow(3, start, end - start) + band;
+    let weights = activation::softmax(scores.slice_assign(whole, nearby), 3);
+
+    let nearby = weights.clone().narrow(3, start, end - start);
+    let band = Tensor::zeros([batch, heads, rows, rows + distances - 1], &nearby.device())
+        .slice_assign([0..batch, 0..heads, 0..rows, in_band..in_band + end - start], nearby);
+    weights.matmul(value) + unskew(band, distances).matmul(relative.values.clone().unsqueeze())
 }
 
-/// See [`VoiceOps::softmax`](super::VoiceOps::softmax).
-pub fn softmax<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    activation::softmax(x, D - 1)
+/// `[.., rows, distances]` to a band `[.., rows, rows + distances - 1]` with `band[i][i + d] = x[i][d]`, 0 elsewhere.
+///
+/// Rows padded to one more than the band's width and read at the band's width each begin one column later.
+fn skew<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, heads, rows, distances] = x.dims();
+    let padding = Tensor::zeros([batch, heads, rows, rows], &x.device());
+    let flat = Tensor::cat(vec![x, padding], 3).reshape([batch, heads, rows * (rows + distances)]);
+    let width = rows + distances - 1;
+    flat.narrow(2, 0, rows * width).reshape([batch, heads, rows, width])
+}
+
+/// The inverse of [`skew`]: `x[i][d] = band[i][i + d]`.
+fn unskew<B: Backend>(band: Tensor<B, 4>, distances: usize) -> Tensor<B, 4> {
+    let [batch, heads, rows, width] = band.dims();
+    let padding = Tensor::zeros([batch, heads, rows], &band.device());
+    let flat = Tensor::cat(vec![band.reshape([batch, heads, rows * width]), padding], 2);
+    flat.reshape([batch, heads, rows, width + 1]).narrow(3, 0, distances)
 }
 
 /// See [`VoiceOps::layer_norm`](super::VoiceOps::layer_norm).

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use proptest::prelude::*;
 
-use super::cpu::attention::{Attention, Inputs};
+use super::cpu::attention::{Attention, Distances, Inputs};
 use super::cpu::conv_transpose1d::ConvTranspose1d;
 use super::cpu::conv_transpose2d::ConvTranspose2d;
 use super::cpu::conv1d::Conv1d;
@@ -14,8 +14,10 @@ use super::cpu::level::Level;
 use super::cpu::linear::Linear;
 use super::cpu::residual_stage::{self, ResidualStage};
 use super::cpu::tap_sum::{self, TapSum};
-use super::cpu::{Around, activation};
-use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, ResidualBlock, ResidualUnit, plain};
+use super::cpu::{Around, activation, pairs};
+use super::{
+    Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, ResidualUnit, plain,
+};
 
 /// Sums here have at most a few hundred terms of products of numbers in -1..1, whose rounding errors stay below this.
 const TOLERANCE: f32 = 2e-5;
@@ -158,14 +160,14 @@ fn check_conv1d(
     let (x, weight) = (noise(1, x_dims.iter().product()), noise(2, dims.iter().product()));
     let bias = noise(3, dims[0]);
     let conv = plain::Conv1d { weight: tensor(&weight, dims), bias: Some(tensor(&bias, [dims[0]])), spec };
-    let length = Conv1d::new(Level::Portable, &weight, dims, None, spec).length(time);
+    let length = Conv1d::new(Level::Portable, &weight, dims, None, spec, Precision::Full).length(time);
     if length == 0 {
         return;
     }
     let surroundings = Surroundings::new(around, [batch, dims[0], length]);
     let expected = plain::conv1d(&conv, tensor(&x, x_dims), surroundings.plain());
     surroundings.check(expected, |level, around, out| {
-        Conv1d::new(level, &weight, dims, Some(&bias), spec).run(&x, batch, time, around, out);
+        Conv1d::new(level, &weight, dims, Some(&bias), spec, Precision::Full).run(&x, batch, time, around, out);
     });
 }
 
@@ -301,7 +303,7 @@ proptest! {
         let surroundings = Surroundings::new(around, [batch, rows, outputs]);
         let expected = plain::linear(&twin, tensor(&x, x_dims), surroundings.plain());
         surroundings.check(expected, |level, around, out| {
-            Linear::new(level, &weight, dims, Some(&bias)).run(&x, batch * rows, around, out);
+            Linear::new(level, &weight, dims, Some(&bias), Precision::Full).run(&x, batch * rows, around, out);
         });
     }
 
@@ -332,23 +334,77 @@ proptest! {
     fn attention_equals_its_plain_twin(
         [heads, size, queries, keys] in [1..5_usize, 1..20_usize, 1..120_usize, 1..120_usize],
         span in prop::option::of([0..60_usize, 0..10_usize]),
+        reach in prop::option::of(0..12_usize),
     ) {
-        let keys = if span.is_some() { queries } else { keys };
+        let reach = reach.filter(|_| span.is_none());
+        let keys = if span.is_some() || reach.is_some() { queries } else { keys };
         let spec = AttentionSpec { heads, scale: 0.7, span };
         let width = heads * size;
         let [query, key, value] = [(1, queries), (2, keys), (3, keys)].map(|(seed, rows)| noise(seed, rows * width));
+        let relative = reach.map(|reach| [4, 5].map(|seed| noise(seed, (2 * reach + 1) * size)));
+        let distances = relative.as_ref().map(|[keys, values]| {
+            let dims = [keys.len() / size, size];
+            Relative { keys: tensor(keys, dims), values: tensor(values, dims) }
+        });
         let expected = values(plain::attention(
             tensor(&query, [1, queries, width]),
             tensor(&key, [1, keys, width]),
             tensor(&value, [1, keys, width]),
+            distances.as_ref(),
             spec,
         ));
+        let relative = relative.as_ref().map(|[keys, values]| Distances { keys, values });
         for level in Level::available() {
             let mut found = vec![f32::NAN; query.len()];
             let attention = Attention { level, spec, size, queries, keys };
-            attention.run(Inputs { query: &query, key: &key, value: &value }, &mut found);
+            attention.run(Inputs { query: &query, key: &key, value: &value, relative }, &mut found);
             assert_close(level, &found, &expected);
         }
+    }
+
+    #[test]
+    fn products_of_reduced_precision_are_those_of_rounded_factors(
+        [rows, inputs, outputs] in [1..80_usize, 1..70_usize, 1..110_usize],
+        [groups, channels, out_channels, time, taps] in [1..3_usize, 1..6_usize, 1..13_usize, 12..120_usize, 1..12_usize],
+        stride in 1..4_usize,
+        before in any_activation(),
+    ) {
+        let best = Level::best();
+        let round = |values: &[f32]| values.iter().map(|&value| pairs::rounded(value)).collect::<Vec<f32>>();
+        // The vector functions, which the plain ones equal almost.
+        let activated = |x: &[f32]| {
+            let mut y = vec![0.0; x.len()];
+            activation::copy(best, x, &mut y, before);
+            y
+        };
+        let around = Around { before, ..Around::default() };
+
+        let (x, weight, bias) = (noise(1, rows * inputs), noise(2, outputs * inputs), noise(3, outputs));
+        let (mut found, mut expected) = (vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]);
+        let dims = [outputs, inputs];
+        Linear::new(best, &weight, dims, Some(&bias), Precision::Reduced).run(&x, rows, around, &mut found);
+        if best.pairs().is_some() {
+            let exact = Linear::new(best, &round(&weight), dims, Some(&bias), Precision::Full);
+            exact.run(&round(&activated(&x)), rows, Around::default(), &mut expected);
+        } else {
+            Linear::new(best, &weight, dims, Some(&bias), Precision::Full).run(&x, rows, around, &mut expected);
+        }
+        assert_close(best, &found, &expected);
+
+        let spec = Conv1dSpec { stride, padding: [2, 1], dilation: 1, groups };
+        let dims = [groups * out_channels, channels, taps];
+        let (x, weight) = (noise(4, groups * channels * time), noise(5, dims.iter().product()));
+        let conv = Conv1d::new(best, &weight, dims, None, spec, Precision::Reduced);
+        let mut found = vec![f32::NAN; conv.channels() * conv.length(time)];
+        let mut expected = found.clone();
+        conv.run(&x, 1, time, around, &mut found);
+        if best.pairs().is_some() && channels % 2 == 0 {
+            let exact = Conv1d::new(best, &round(&weight), dims, None, spec, Precision::Full);
+            exact.run(&round(&activated(&x)), 1, time, Around::default(), &mut expected);
+        } else {
+            Conv1d::new(best, &weight, dims, None, spec, Precision::Full).run(&x, 1, time, around, &mut expected);
+        }
+        assert_close(best, &found, &expected);
     }
 
     #[test]

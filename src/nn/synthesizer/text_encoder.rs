@@ -10,7 +10,7 @@ use crate::checkpoint::Weights;
 use crate::checkpoint::voice::VoiceConfig;
 use crate::error::Result;
 use crate::nn::layers::{Conv1d, LayerNorm, Linear, load};
-use crate::nn::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+use crate::nn::ops::{Activation, AttentionSpec, Conv1dSpec, Fused, Relative, VoiceOps};
 
 /// Slope of the rectifier after the embeddings.
 const SLOPE: f32 = 0.1;
@@ -112,16 +112,11 @@ struct Attention<B: VoiceOps> {
     key: Linear<B>,
     value: Linear<B>,
     out: Linear<B>,
-    /// One vector per distance `-reach..=reach`, `[1, 2 reach + 1, size]`, shared by the heads.
-    relative_keys: Tensor<B, 3>,
-    relative_values: Tensor<B, 3>,
+    relative: Relative<B>,
     heads: usize,
 }
 
 impl<B: VoiceOps> Attention<B> {
-    /// Queries handled at once: bounds the memory of long inputs.
-    const BLOCK: usize = 256;
-
     fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let hidden = config.hidden_channels;
         let square = |name| Linear::load_pointwise(&weights.child(name), [hidden, hidden], device);
@@ -130,76 +125,27 @@ impl<B: VoiceOps> Attention<B> {
             let expected = format!("an odd number of distances, at most {MOST_DISTANCES}");
             return Err(weights.error("emb_rel_k", expected, distances));
         }
-        let relative = |name| load(weights, name, [1, distances, hidden / config.heads.max(1)], device);
+        let size = hidden / config.heads.max(1);
+        let relative = |name| Ok(load::<B, 3>(weights, name, [1, distances, size], device)?.reshape([distances, size]));
         Ok(Self {
             query: square("conv_q")?,
             key: square("conv_k")?,
             value: square("conv_v")?,
             out: square("conv_o")?,
-            relative_keys: relative("emb_rel_k")?,
-            relative_values: relative("emb_rel_v")?,
+            relative: Relative { keys: relative("emb_rel_k")?, values: relative("emb_rel_v")? },
             heads: config.heads,
         })
     }
 
     /// `x` `[1, hops, hidden]` plus what each hop draws from the others.
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [_, hops, hidden] = x.dims();
-        let size = hidden / self.heads;
-        let split = |x: Tensor<B, 3>| x.reshape([hops, self.heads, size]).swap_dims(0, 1);
-        let query = split(self.query.forward(x.clone())) / (size as f32).sqrt();
-        let keys = split(self.key.forward(x.clone())).swap_dims(1, 2);
-        let values = split(self.value.forward(x.clone()));
-        let blocks = (0..hops).step_by(Self::BLOCK).map(|first| {
-            let query = query.clone().narrow(1, first, Self::BLOCK.min(hops - first));
-            self.attend(query, keys.clone(), values.clone(), first)
-        });
-        let drawn = Tensor::cat(blocks.collect(), 1).swap_dims(0, 1).reshape([1, hops, hidden]);
+        let size = x.dims()[2] / self.heads;
+        let spec = AttentionSpec { heads: self.heads, scale: 1.0 / (size as f32).sqrt(), span: None };
+        let (query, key) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
+        let value = self.value.forward(x.clone());
+        let drawn = <B as VoiceOps>::attention(query, key, value, Some(&self.relative), spec);
         self.out.fused(drawn, Fused::default().plus(x))
     }
-
-    /// Queries `[heads, rows, size]`, the first of them at hop `first`, over all hops.
-    fn attend(&self, query: Tensor<B, 3>, keys: Tensor<B, 3>, values: Tensor<B, 3>, first: usize) -> Tensor<B, 3> {
-        let [heads, rows, _] = query.dims();
-        let hops = keys.dims()[2];
-        let distances = self.relative_keys.dims()[1];
-        let reach = distances / 2;
-        // The hops within reach of any of the rows, and where they lie in the rows' band.
-        let (start, end) = (first.saturating_sub(reach), (first + rows + reach).min(hops));
-        let in_band = start + reach - first;
-        let band_width = rows + distances - 1;
-
-        let relative = query.clone().matmul(self.relative_keys.clone().swap_dims(1, 2));
-        let band = skew(relative).narrow(2, in_band, end - start);
-        let mut scores = query.matmul(keys);
-        let nearby = scores.clone().narrow(2, start, end - start) + band;
-        scores = scores.slice_assign([0..heads, 0..rows, start..end], nearby);
-        let weights = <B as VoiceOps>::softmax(scores);
-
-        let nearby = weights.clone().narrow(2, start, end - start);
-        let band = Tensor::zeros([heads, rows, band_width], &nearby.device())
-            .slice_assign([0..heads, 0..rows, in_band..in_band + end - start], nearby);
-        weights.matmul(values) + unskew(band, distances).matmul(self.relative_values.clone())
-    }
-}
-
-/// `[heads, rows, distances]` to a band `[heads, rows, rows + distances - 1]` with `band[i][i + d] = x[i][d]`, 0 elsewhere.
-///
-/// Rows padded to one more than the band's width and read at the band's width each begin one column later.
-fn skew<B: VoiceOps>(x: Tensor<B, 3>) -> Tensor<B, 3> {
-    let [heads, rows, distances] = x.dims();
-    let padding = Tensor::zeros([heads, rows, rows], &x.device());
-    let flat = Tensor::cat(vec![x, padding], 2).reshape([heads, rows * (rows + distances)]);
-    let width = rows + distances - 1;
-    flat.narrow(1, 0, rows * width).reshape([heads, rows, width])
-}
-
-/// The inverse of [`skew`]: `x[i][d] = band[i][i + d]`.
-fn unskew<B: VoiceOps>(band: Tensor<B, 3>, distances: usize) -> Tensor<B, 3> {
-    let [heads, rows, width] = band.dims();
-    let padding = Tensor::zeros([heads, rows], &band.device());
-    let flat = Tensor::cat(vec![band.reshape([heads, rows * width]), padding], 1);
-    flat.reshape([heads, rows, width + 1]).narrow(2, 0, distances)
 }
 
 #[cfg(test)]

@@ -33,6 +33,17 @@ pub struct Inputs<'a> {
     pub key: &'a [f32],
     /// What they answer.
     pub value: &'a [f32],
+    /// What is added to both by distance; then there are as many keys as queries.
+    pub relative: Option<Distances<'a>>,
+}
+
+/// Vectors of distances, `[2 reach + 1, size]`: see [`Relative`](crate::nn::ops::Relative).
+#[derive(Clone, Copy)]
+pub struct Distances<'a> {
+    /// Added to keys.
+    pub keys: &'a [f32],
+    /// Added to values.
+    pub values: &'a [f32],
 }
 
 impl Attention {
@@ -47,7 +58,12 @@ impl Attention {
         assert_eq!(inputs.key.len(), self.keys * self.width());
         assert_eq!(inputs.value.len(), inputs.key.len());
         assert_eq!(out.len(), inputs.query.len());
-        assert!(self.spec.span.is_none() || self.queries == self.keys, "a span is one between equal rows");
+        assert!(self.spec.span.is_none() || inputs.relative.is_none(), "either a span or distances");
+        let is_among_equals = self.spec.span.is_some() || inputs.relative.is_some();
+        assert!(!is_among_equals || self.queries == self.keys, "a span or a distance is one between equal rows");
+        if let Some(Distances { keys, values }) = inputs.relative {
+            assert!(keys.len() == values.len() && keys.len().is_multiple_of(self.size.max(1)));
+        }
         let tiles = self.queries.div_ceil(TILE);
         let seen = self.spec.in_sight(0..self.queries.min(TILE), self.keys).len();
         let grid = Grid::new(self.spec.heads, tiles, 2 * self.queries * seen * self.width());
@@ -59,6 +75,7 @@ impl Attention {
     fn head(self, inputs: Inputs, head: usize, tiles: std::ops::Range<usize>, out: Output) {
         let Self { level, size, queries, keys, .. } = self;
         let row = row_stride(keys);
+        let by_distance = inputs.relative.map(|distances| ByDistance::new(self, distances));
         scratch::with(size * row + keys * size + 2 * OVERREAD, |copies| {
             // Keys with their features in rows, and values together.
             let (transposed, values) = copies.split_at_mut(size * row + OVERREAD);
@@ -94,6 +111,9 @@ impl Attention {
                     };
                     // SAFETY: `scores` holds a level's rows.
                     unsafe { sum.write(level, scores.as_mut_ptr(), row) };
+                    if let Some(by_distance) = &by_distance {
+                        by_distance.add_scores(&query[..size * rows], first, rows, scores, row);
+                    }
                     for (index, scores) in scores.chunks_exact_mut(row).take(rows).enumerate() {
                         // What other rows of the block see and this one does not weighs nothing.
                         let own = self.spec.in_sight(first + index..first + index + 1, keys);
@@ -115,7 +135,13 @@ impl Attention {
                         accumulate: false,
                     };
                     // SAFETY: each task has its own rows of its own head, within the output that `run` has checked.
-                    unsafe { sum.write(level, out.at(first * self.width() + head * size), self.width()) };
+                    let out = unsafe { out.at(first * self.width() + head * size) };
+                    // SAFETY: as above.
+                    unsafe { sum.write(level, out, self.width()) };
+                    if let Some(by_distance) = &by_distance {
+                        // SAFETY: as above.
+                        unsafe { by_distance.add_values(scores, row, first, rows, out) };
+                    }
                 }
             });
         });
@@ -124,5 +150,104 @@ impl Attention {
     /// One head's part of each row.
     fn rows(self, x: &[f32], head: usize) -> impl Iterator<Item = &[f32]> {
         x.chunks_exact(self.width()).map(move |row| &row[head * self.size..][..self.size])
+    }
+}
+
+/// What one attention's rows know of distances.
+struct ByDistance {
+    attention: Attention,
+    count: usize,
+    /// `[size, row]`: keys with their features in rows.
+    keys: Vec<f32>,
+    key_row: usize,
+    key_offsets: Vec<u32>,
+    /// `[count, size]`.
+    values: Vec<f32>,
+    value_offsets: Vec<u32>,
+}
+
+impl ByDistance {
+    fn new(attention: Attention, distances: Distances) -> Self {
+        let size = attention.size;
+        let count = distances.keys.len() / size.max(1);
+        let key_row = row_stride(count);
+        let mut keys = vec![0.0; size * key_row + OVERREAD];
+        for (distance, key) in distances.keys.chunks_exact(size.max(1)).enumerate() {
+            for (feature, value) in key.iter().enumerate() {
+                keys[feature * key_row + distance] = *value;
+            }
+        }
+        let mut values = distances.values.to_vec();
+        values.resize(count * size + OVERREAD, 0.0);
+        Self {
+            attention,
+            count,
+            keys,
+            key_row,
+            key_offsets: (0..size).map(|feature| (feature * key_row) as u32).collect(),
+            values,
+            value_offsets: (0..count).map(|distance| (distance * size) as u32).collect(),
+        }
+    }
+
+    /// Distances, by their number, whose rows there are around `row`, and the first of those rows.
+    fn around(&self, row: usize) -> (std::ops::Range<usize>, usize) {
+        let reach = self.count / 2;
+        let start = row.saturating_sub(reach);
+        let end = (row + reach + 1).min(self.attention.keys);
+        (start + reach - row..end + reach - row, start)
+    }
+
+    /// Adds to `scores`, `[rows, stride]`, of packed queries from row `first` on.
+    fn add_scores(&self, query: &[f32], first: usize, rows: usize, scores: &mut [f32], stride: usize) {
+        scratch::with(rows * self.key_row, |near| {
+            let sum = TapSum {
+                x: &self.keys,
+                offsets: &self.key_offsets,
+                weights: query,
+                bias: None,
+                rows,
+                columns: self.count,
+                accumulate: false,
+            };
+            // SAFETY: `near` holds `rows` rows of more than `count` values.
+            unsafe { sum.write(self.attention.level, near.as_mut_ptr(), self.key_row) };
+            for (index, (near, scores)) in
+                near.chunks_exact(self.key_row).zip(scores.chunks_exact_mut(stride)).enumerate()
+            {
+                let (distances, start) = self.around(first + index);
+                for (score, near) in scores[start..].iter_mut().zip(&near[distances]) {
+                    *score += near;
+                }
+            }
+        });
+    }
+
+    /// Adds to the output of some rows what their weights, `[rows, stride]`, draw by distance.
+    ///
+    /// # Safety
+    /// `out` must be the first of these rows, and nobody else may use their part for this head meanwhile.
+    unsafe fn add_values(&self, weights: &[f32], stride: usize, first: usize, rows: usize, out: *mut f32) {
+        scratch::with(rows * self.count, |packed| {
+            packed.fill(0.0);
+            for (index, weights) in weights.chunks_exact(stride).take(rows).enumerate() {
+                let (distances, start) = self.around(first + index);
+                let slots = packed[distances.start * rows + index..].iter_mut().step_by(rows);
+                for (slot, weight) in slots.zip(&weights[start..start + distances.len()]) {
+                    *slot = *weight;
+                }
+            }
+            let sum = TapSum {
+                x: &self.values,
+                offsets: &self.value_offsets,
+                weights: packed,
+                bias: None,
+                rows,
+                columns: self.attention.size,
+                accumulate: true,
+            };
+            // SAFETY: passed on.
+            unsafe { sum.write(self.attention.level, out, self.attention.width()) };
+        });
     }
 }

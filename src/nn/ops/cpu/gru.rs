@@ -1,6 +1,7 @@
 //! Gated recurrent unit: the inputs' part as one product, then step by step.
 
 use super::super::Activation;
+use super::super::Precision;
 use super::level::{Kernel, Level};
 use super::linear::Linear;
 use super::vector::Vector;
@@ -43,7 +44,13 @@ impl Gru {
         }
         let mut bias = bias_hh.to_vec();
         bias.resize(padded, 0.0);
-        Self { level, hidden, inputs: Linear::new(level, weight_ih, [gates, inputs], Some(bias_ih)), recurrent, bias }
+        Self {
+            level,
+            hidden,
+            inputs: Linear::new(level, weight_ih, [gates, inputs], Some(bias_ih), Precision::Full),
+            recurrent,
+            bias,
+        }
     }
 
     /// Size of the state.

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+use super::vector::Pairs512;
 use super::vector::{Portable, Vector};
 
 /// An instruction set the kernels are compiled for.
@@ -15,6 +17,9 @@ pub enum Level {
     /// AVX-512F: sixteen lanes, thirty-two registers.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same on pairs of bfloat16: see [`pairs`](Level::pairs).
+    #[cfg(target_arch = "x86_64")]
+    Avx512Pairs,
 }
 
 /// Work written once for any vector, run inside a function compiled for a level.
@@ -47,6 +52,15 @@ impl Level {
         levels
     }
 
+    /// The level at which products are sums of two products of bfloat16, if the machine has it and this is its best.
+    pub fn pairs(self) -> Option<Self> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if is_x86_feature_detected!("avx512bf16") => Some(Self::Avx512Pairs),
+            _ => None,
+        }
+    }
+
     /// The name shown to people.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,6 +69,8 @@ impl Level {
             Self::Avx2 => "avx2+fma",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Pairs => "avx512_bf16",
         }
     }
 
@@ -62,7 +78,7 @@ impl Level {
     pub fn rows(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 8,
+            Self::Avx512 | Self::Avx512Pairs => 8,
             _ => 6,
         }
     }
@@ -71,7 +87,7 @@ impl Level {
     pub fn columns(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 3 * self.lanes(),
+            Self::Avx512 | Self::Avx512Pairs => 3 * self.lanes(),
             _ => 2 * self.lanes(),
         }
     }
@@ -80,7 +96,7 @@ impl Level {
     pub fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 16,
+            Self::Avx512 | Self::Avx512Pairs => 16,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => 8,
             Self::Portable => <Portable as Vector>::LANES,
@@ -97,6 +113,9 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx512 => unsafe { run_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this level comes from `pairs`, which has checked the feature.
+            Self::Avx512Pairs => unsafe { run_avx512_pairs(kernel) },
         }
     }
 }
@@ -111,4 +130,10 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx512f,avx2,fma")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<std::arch::x86_64::__m512>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+fn run_avx512_pairs<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Pairs512>()
 }

@@ -6,22 +6,26 @@
 
 use std::ops::Range;
 
-use super::super::Activation;
+use super::super::{Activation, Precision};
 use super::level::{Kernel, Level};
 use super::parallel::{self, Grid, Output};
 use super::tap_sum::row_blocks;
 use super::vector::Vector;
-use super::{Around, activation, scratch};
+use super::{Around, activation, pairs, scratch};
 
 /// Packed weights and sizes.
 #[derive(Clone, Debug)]
 pub struct Linear {
     level: Level,
+    /// The level of the products: of pairs, if they are of reduced precision.
+    products: Level,
     inputs: usize,
+    /// Factors of one sum: inputs or pairs of them.
+    depth: usize,
     outputs: usize,
     /// Output features in a panel.
     panel: usize,
-    /// Each `[in, panel]`; zeros beyond the last feature.
+    /// Each `[depth, panel]`; zeros beyond the last feature.
     panels: Vec<f32>,
     /// As many as the panels have features.
     bias: Vec<f32>,
@@ -29,20 +33,34 @@ pub struct Linear {
 
 impl Linear {
     /// Packs `weight` `[out, in]` and `bias` `[out]`.
-    pub fn new(level: Level, weight: &[f32], [outputs, inputs]: [usize; 2], bias: Option<&[f32]>) -> Self {
+    pub fn new(
+        level: Level,
+        weight: &[f32],
+        [outputs, inputs]: [usize; 2],
+        bias: Option<&[f32]>,
+        precision: Precision,
+    ) -> Self {
         assert_eq!(weight.len(), outputs * inputs);
+        let pairs = level.pairs().filter(|_| precision == Precision::Reduced);
+        let depth = if pairs.is_some() { inputs.div_ceil(2) } else { inputs };
         let panel = level.columns();
         let count = outputs.div_ceil(panel);
-        let mut panels = vec![0.0; count * inputs * panel];
+        let mut panels = vec![0.0; count * depth * panel];
+        let mut factors = vec![0.0; depth];
         for (output, weight) in weight.chunks_exact(inputs.max(1)).enumerate() {
-            let packed = &mut panels[output / panel * inputs * panel + output % panel..];
-            packed.iter_mut().step_by(panel).zip(weight).for_each(|(packed, weight)| *packed = *weight);
+            if pairs.is_some() {
+                pairs::pair_row(level, weight, &mut factors);
+            } else {
+                factors.copy_from_slice(weight);
+            }
+            let packed = &mut panels[output / panel * depth * panel + output % panel..];
+            packed.iter_mut().step_by(panel).zip(&factors).for_each(|(packed, factor)| *packed = *factor);
         }
         let mut all_bias = vec![0.0; count * panel];
         if let Some(bias) = bias {
             all_bias[..outputs].copy_from_slice(bias);
         }
-        Self { level, inputs, outputs, panel, panels, bias: all_bias }
+        Self { level, products: pairs.unwrap_or(level), inputs, depth, outputs, panel, panels, bias: all_bias }
     }
 
     /// Output features.
@@ -64,17 +82,42 @@ impl Linear {
         let count = self.outputs.div_ceil(self.panel);
         let grid = Grid::new(rows.div_ceil(tile), count, out.len() * self.inputs);
         let out = Output::new(out);
-        grid.run(|index, part| {
-            let rows = index * tile..rows.min((index + 1) * tile);
-            let panels = grid.share(count, part);
-            let x = &x[rows.start * self.inputs..rows.end * self.inputs];
-            if around.before == Activation::Identity {
-                return self.tile(x, rows, panels, around, out);
-            }
-            scratch::with(x.len(), |activated| {
-                activation::copy(self.level, x, activated, around.before);
-                self.tile(activated, rows, panels, around, out);
+        self.with_factors(x, rows, around.before, |x| {
+            grid.run(|index, part| {
+                let rows = index * tile..rows.min((index + 1) * tile);
+                let x = &x[rows.start * self.depth..rows.end * self.depth];
+                self.tile(x, rows, grid.share(count, part), around, out);
             });
+        });
+    }
+
+    /// Hands out `x` `[rows, in]`, `before` applied, as `[rows, depth]` factors.
+    fn with_factors(&self, x: &[f32], rows: usize, before: Activation, body: impl FnOnce(&[f32])) {
+        /// Rows of one task.
+        const TILE: usize = 16;
+        let is_paired = self.products != self.level;
+        if !is_paired && before == Activation::Identity {
+            return body(x);
+        }
+        scratch::with(rows * self.depth, |factors| {
+            let grid = Grid::new(rows.div_ceil(TILE), 1, TILE * x.len());
+            let out = Output::new(factors);
+            grid.run(|tile, _| {
+                for row in tile * TILE..rows.min((tile + 1) * TILE) {
+                    let x = &x[row * self.inputs..][..self.inputs];
+                    // SAFETY: each task has its own rows of as many factors as there are.
+                    let factors = unsafe { out.slice(row * self.depth, self.depth) };
+                    match (is_paired, before) {
+                        (false, _) => activation::copy(self.level, x, factors, before),
+                        (true, Activation::Identity) => pairs::pair_row(self.level, x, factors),
+                        (true, _) => scratch::with(x.len(), |activated| {
+                            activation::copy(self.level, x, activated, before);
+                            pairs::pair_row(self.level, activated, factors);
+                        }),
+                    }
+                }
+            });
+            body(factors);
         });
     }
 
@@ -89,7 +132,14 @@ impl Linear {
                 let columns = columns(panel..panel + 1);
                 // SAFETY: each task has its own rows and panels, within the output that `run` has checked.
                 let to = unsafe { out.at(rows.start * self.outputs + columns.start) };
-                self.level.run(Product { linear: self, x, rows: rows.len(), panel, columns: columns.len(), out: to });
+                self.products.run(Product {
+                    linear: self,
+                    x,
+                    rows: rows.len(),
+                    panel,
+                    columns: columns.len(),
+                    out: to,
+                });
             }
             let columns = columns(panels);
             for row in rows.clone() {
@@ -106,7 +156,7 @@ impl Linear {
 /// Rows times one panel.
 struct Product<'a> {
     linear: &'a Linear,
-    /// `[rows, in]`.
+    /// Factors, `[rows, depth]`.
     x: &'a [f32],
     rows: usize,
     panel: usize,
@@ -116,10 +166,10 @@ struct Product<'a> {
     out: *mut f32,
 }
 
-/// Inputs summed at a time: as many weights of a panel stay in the second-level cache, beside as many of the next.
-const MOST_INPUTS: usize = 1024;
+/// Factors summed at a time: as many weights of a panel stay in the second-level cache, beside as many of the next.
+const MOST_FACTORS: usize = 1024;
 
-/// Inputs in whose time one cache line of the next weights is fetched.
+/// Factors in whose time one cache line of the next weights is fetched.
 const FETCHES_PER_LINE: usize = 4;
 
 impl Kernel for Product<'_> {
@@ -138,10 +188,10 @@ impl Kernel for Product<'_> {
 impl Product<'_> {
     #[inline(always)]
     fn blocks<V: Vector, const WIDTH: usize>(&self) {
-        let inputs = self.linear.inputs;
-        let pieces = inputs.div_ceil(MOST_INPUTS).max(1);
+        let depth = self.linear.depth;
+        let pieces = depth.div_ceil(MOST_FACTORS).max(1);
         for piece in 0..pieces {
-            let piece = inputs * piece / pieces..inputs * (piece + 1) / pieces;
+            let piece = depth * piece / pieces..depth * (piece + 1) / pieces;
             let blocks = row_blocks(self.linear.level, self.rows);
             for (index, (first, rows)) in blocks.enumerate() {
                 let fetched = index * piece.len() / FETCHES_PER_LINE;
@@ -160,7 +210,7 @@ impl Product<'_> {
         }
     }
 
-    /// `ROWS` rows from `first` on times `WIDTH` vectors of features, summed over a piece of the inputs, while what
+    /// `ROWS` rows from `first` on times `WIDTH` vectors of features, summed over a piece of the factors, while what
     /// follows the piece is fetched, from its cache line `fetched` on.
     #[inline(always)]
     unsafe fn block<V: Vector, const ROWS: usize, const WIDTH: usize>(
@@ -170,7 +220,7 @@ impl Product<'_> {
         fetched: usize,
     ) {
         const LINE: usize = 64 / size_of::<f32>();
-        let Linear { inputs, outputs, panel, ref panels, ref bias, .. } = *self.linear;
+        let Linear { depth, outputs, panel, ref panels, ref bias, .. } = *self.linear;
         let mut sums = [[V::splat(0.0); WIDTH]; ROWS];
         // SAFETY: see `blocks`; weights and bias are whole panels.
         unsafe {
@@ -179,11 +229,11 @@ impl Product<'_> {
                 let bias: [V; WIDTH] = std::array::from_fn(|vector| V::load(bias.add(vector * V::LANES)));
                 sums = [bias; ROWS];
             }
-            let mut weights = panels.as_ptr().add((self.panel * inputs + piece.start) * panel);
-            let x = self.x.as_ptr().add(first * inputs);
+            let mut weights = panels.as_ptr().add((self.panel * depth + piece.start) * panel);
+            let x = self.x.as_ptr().add(first * depth);
             // Fetching is harmless wherever it leads.
             let mut next = weights.wrapping_add(piece.len() * panel + fetched * LINE);
-            for input in piece.clone() {
+            for factor in piece.clone() {
                 V::fetch(next);
                 next = next.wrapping_add(LINE / FETCHES_PER_LINE);
                 let mut signal = [V::splat(0.0); WIDTH];
@@ -191,7 +241,7 @@ impl Product<'_> {
                     *signal = V::load(weights.add(vector * V::LANES));
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = V::splat(*x.add(row * inputs + input));
+                    let x = V::splat(*x.add(row * depth + factor));
                     for (sum, signal) in sums.iter_mut().zip(signal) {
                         *sum = x.mul_add(signal, *sum);
                     }

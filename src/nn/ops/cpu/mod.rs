@@ -8,6 +8,7 @@
 //! | `conv1d`, `conv_transpose1d`, `conv2d`, `conv_transpose2d`, `linear`, `gru`, `attention` | one operation each |
 //! | `residual_stage`, `winograd` | the generator's residual blocks, most of the work of a voice |
 //! | `activation` | elementwise functions, softmax, gate, layer norm |
+//! | `pairs` | factors of reduced precision, two in a word |
 //! | `parallel`, `team`, `board`, `scratch` | work for several threads, the threads, their buffers |
 
 pub mod activation;
@@ -21,6 +22,7 @@ pub mod gru;
 mod image;
 pub mod level;
 pub mod linear;
+pub mod pairs;
 mod parallel;
 pub mod residual_stage;
 mod scratch;

@@ -168,6 +168,9 @@ impl Vector for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub use x86::Pairs512;
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     #[allow(clippy::wildcard_imports, reason = "every instruction used is named in the macro calls below")]
     use std::arch::x86_64::*;
@@ -367,4 +370,79 @@ mod x86 {
         scale512,
         store_first512
     );
+
+    /// As `__m512`, but the factors of [`mul_add`](Vector::mul_add) are not `f32`: each lane is two bfloat16, whose
+    /// products are both added. Kernels that only move factors about and multiply them run on pairs as they are.
+    #[derive(Clone, Copy)]
+    pub struct Pairs512(__m512);
+
+    macro_rules! as_lanes {
+        ($($name:ident($($other:ident),*)),* $(,)?) => {
+            $(
+                #[inline(always)]
+                fn $name(self $(, $other: Self)*) -> Self {
+                    Self(self.0.$name($($other.0),*))
+                }
+            )*
+        };
+    }
+
+    impl Vector for Pairs512 {
+        const LANES: usize = <__m512 as Vector>::LANES;
+        const MANY_REGISTERS: bool = true;
+
+        as_lanes!(
+            add(other),
+            sub(other),
+            mul(other),
+            div(other),
+            max(other),
+            min(other),
+            scale(power),
+            select_less(bound, yes, no)
+        );
+
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Self(<__m512 as Vector>::splat(value))
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: passed on.
+            Self(unsafe { <__m512 as Vector>::load(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: passed on.
+            unsafe { self.0.store(to) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            // SAFETY: passed on.
+            unsafe { self.0.store_first(to, count) }
+        }
+
+        #[inline(always)]
+        unsafe fn add_first(self, to: *mut f32, count: usize) {
+            // SAFETY: passed on.
+            unsafe { self.0.add_first(to, count) }
+        }
+
+        #[inline(always)]
+        fn fetch(from: *const f32) {
+            <__m512 as Vector>::fetch(from);
+        }
+
+        #[inline(always)]
+        fn mul_add(self, factor: Self, addend: Self) -> Self {
+            // SAFETY: see the macro; every pattern of bits is two bfloat16.
+            unsafe {
+                let pair = |lanes: __m512| std::mem::transmute::<__m512, __m512bh>(lanes);
+                Self(_mm512_dpbf16_ps(addend.0, pair(self.0), pair(factor.0)))
+            }
+        }
+    }
 }
