@@ -13,7 +13,7 @@ use super::midi::Binding;
 use super::slots::SlotChoice;
 use crate::cli::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use crate::error::{Error, Result};
-use crate::geometry::Timing;
+use crate::geometry::{Geometry, Timing};
 use crate::io::live::{Backend, FileDevice, MidiInbox, Pace};
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat};
 use crate::live::SessionSettings;
@@ -95,7 +95,7 @@ pub(super) struct DeviceArgs {
     /// Frames of a device block to ask for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     block: Option<u32>,
-    /// Rate to ask for in Hz; without this, the device's own
+    /// Rate to ask for in Hz; without this, the device's or the recording's own
     #[arg(long, value_name = "HZ")]
     rate: Option<u32>,
     /// With `--host file`: as fast as it goes, not as fast as it plays
@@ -357,10 +357,14 @@ impl DeviceArgs {
         let (input, output) = (path("--in", &self.input)?, path("--out", &self.output)?);
         let container = Container::of(&output)
             .ok_or_else(|| Error::argument("--out", "a name that ends in .wav or .flac", output.display()))?;
+        if let Some(rate_hz) = self.rate.filter(|rate_hz| !Geometry::takes_rate(*rate_hz)) {
+            return Err(Error::argument("--rate", Geometry::RATES, rate_hz));
+        }
         Ok(FileDevice {
             input,
             output,
             encoding: Encoding::new(container, SampleFormat::Int(16), Quantise::Round)?,
+            rate_hz: self.rate,
             block_frames: self.block.unwrap_or(DEFAULT_BLOCK) as usize,
             pace: if self.fast { Pace::AsFastAsPossible } else { Pace::Clock },
         })
