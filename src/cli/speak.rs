@@ -181,7 +181,11 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
     let params = ConversionParams { rms_mix_rate: 0.0, ..args.voice.params(&args.tracker) };
     params.validate()?;
     let mut sink = Sink::open(args)?;
-    let models = ModelChoice::new(&args.voice, &args.tracker, &args.models)?.files()?;
+    let models = ModelChoice::new(&args.voice, &args.tracker, &args.models)?;
+    let files = models.files()?;
+    if let Some(note) = models.index_note(&files) {
+        tracing::warn!("{note}");
+    }
     let source = args.source.choice().open()?;
     let interrupted = on_interrupt()?;
     let runtime = runtime()?;
@@ -195,7 +199,7 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
     } else {
         Speech::of_text(runtime.handle(), source, &args.text, manner)
     };
-    let voice = Engine::<Cpu>::new(Default::default()).converter(&models)?;
+    let voice = Engine::<Cpu>::new(Default::default()).converter(&files)?;
     let stream = stream(voice, sink.rate_hz(), args, &params)?;
     let loaded = started.elapsed();
     let mut speech = ConvertedSpeech::new(speech, stream, params)?;
