@@ -91,6 +91,8 @@ pub(super) struct Watch {
     devices: Option<(DeviceTelemetry, GraphTelemetry)>,
     /// Counted by graphs and workers that are gone.
     graphs: (LinkTelemetry, WorkerTelemetry),
+    /// Clipped samples of the input and the output, counted by graphs that are gone.
+    clipped: [u64; 2],
 }
 
 impl Watch {
@@ -166,6 +168,16 @@ impl Watch {
     /// A graph goes with its worker.
     pub(super) fn leave_graph(&mut self, link: LinkTelemetry, worker: WorkerTelemetry) {
         self.graphs = (self.link(link), self.worker(worker));
+    }
+
+    /// Meters go with their graph.
+    pub(super) fn leave_levels(&mut self, clipped: [u64; 2]) {
+        self.clipped.iter_mut().zip(clipped).for_each(|(sum, clipped)| *sum += clipped);
+    }
+
+    /// Samples of the input and the output that were clipped in graphs that are gone.
+    pub(super) fn clipped(&self) -> [u64; 2] {
+        self.clipped
     }
 
     /// A device goes with its processor.

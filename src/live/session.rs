@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::assembly::{self, Assembly, Parts, Timed, assemble};
 use super::recovery::{Cause, Counts, Watch};
-use super::worker::{Worker, WorkerTelemetry};
+use super::worker::{ChunkConverter, Worker, WorkerTelemetry};
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
 use crate::graph::nodes::link::LinkTelemetry;
@@ -24,6 +24,7 @@ use crate::params::{ConversionParams, LiveParams};
 use crate::path::Converter;
 use crate::path::stream::{JoinKind, Stream, StreamSettings};
 use crate::rt::events::{Event, EventRx, EventTx, event_queue};
+use crate::rt::snapshot::SnapshotRx;
 
 /// What a session shall be like.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,6 +150,19 @@ pub struct SessionReport {
     pub problem: Option<Error>,
 }
 
+/// What is left of the parts of a graph that is being taken over from.
+struct Retired<C: ChunkConverter> {
+    worker: Worker<C>,
+    /// They count until the other graph leads.
+    levels: [SnapshotRx<Levels>; 2],
+}
+
+impl<C: ChunkConverter> Retired<C> {
+    fn clipped(&mut self) -> [u64; 2] {
+        self.levels.each_mut().map(|levels| levels.latest().clipped_samples)
+    }
+}
+
 /// Live conversion that runs. Dropping it stops it.
 ///
 /// Its events are to be read every few milliseconds: it tends to itself then.
@@ -161,8 +175,8 @@ where
     device: RunningDevice,
     control: GraphHandle,
     parts: Parts<Stream<B>>,
-    /// Workers of graphs that are being taken over from; each ends with its graph.
-    retired: Vec<Worker<Stream<B>>>,
+    /// Parts of graphs that are being taken over from; each worker ends with its graph.
+    retired: Vec<Retired<Stream<B>>>,
     recording: Option<Recording>,
     events_tx: EventTx,
     events: EventRx,
@@ -280,15 +294,15 @@ where
         self.control.collect();
         let now = self.counts();
         let Counts { device, graph, link, worker } = self.watch.sum(&now);
-        let [input, output] = &mut self.parts.levels;
+        let [input, output] = self.levels();
         LiveTelemetry {
             running: self.started.elapsed(),
             device,
             graph,
             link,
             worker,
-            input: input.latest(),
-            output: output.latest(),
+            input,
+            output,
             recorded: self.recording.as_ref().map_or((0, 0), Recording::progress),
             lost_events: self.events.lost(),
         }
@@ -317,7 +331,9 @@ where
     /// Frees what is done with, and builds anew what must be.
     fn tend(&mut self) {
         self.control.collect();
-        self.retired.retain(Worker::is_running);
+        for mut retired in self.retired.extract_if(.., |retired| !retired.worker.is_running()) {
+            self.watch.leave_levels(retired.clipped());
+        }
         let (device, graph) = (self.device.telemetry(), self.control.telemetry());
         let Some(cause) = self.watch.look(&self.parts.format, &device, &graph, self.parts.worker.is_running()) else {
             return;
@@ -388,6 +404,16 @@ where
         }
     }
 
+    /// Levels of the graph that is heard, or will be next, with all that was clipped.
+    fn levels(&mut self) -> [Levels; 2] {
+        let mut levels = self.parts.levels.each_mut().map(SnapshotRx::latest);
+        let before = self.retired.iter_mut().map(Retired::clipped).chain([self.watch.clipped()]);
+        for clipped in before {
+            levels.iter_mut().zip(clipped).for_each(|(level, clipped)| level.clipped_samples += clipped);
+        }
+        levels
+    }
+
     fn assemble(&self, format: &DeviceFormat) -> Result<Assembly<Stream<B>>> {
         let source = assembly::input(format, &self.settings)?;
         let stream = stream_settings(format.rate_hz, &self.settings);
@@ -400,7 +426,7 @@ where
     fn retire(&mut self, parts: Parts<Stream<B>>) {
         let mut last = std::mem::replace(&mut self.parts, parts);
         self.watch.leave_graph(last.link.latest(), last.worker.telemetry());
-        self.retired.push(last.worker);
+        self.retired.push(Retired { worker: last.worker, levels: last.levels });
     }
 }
 

@@ -156,6 +156,34 @@ fn for_another_block_the_graph_is_built_anew_at_the_delay_that_the_block_needs_a
 }
 
 #[test]
+fn what_is_clipped_is_counted_once_through_graphs_that_take_over() {
+    let (device, mut clock) = null(mono(48_000, 480));
+    let mut session = Session::start(Box::new(device), voice(), &settings()).unwrap();
+    let mut said = 0;
+    let mut say = |clock: &mut NullClock, block: usize, blocks: usize| {
+        for _ in 0..blocks {
+            let mut captured = vec![0.1; block];
+            captured[7..10].fill(1.5);
+            clock.block(&[&captured], &mut [&mut vec![0.0; block]]);
+            said += 3;
+        }
+        said
+    };
+    say(&mut clock, 480, 50);
+    for block in [256, 960, 64] {
+        say(&mut clock, block, 10);
+        assert_eq!(until_rebuilt(&mut session), Cause::OtherBlock { frames: block });
+        // Within the swap, and far beyond it.
+        for blocks in [3, 24_000 / block] {
+            let said = say(&mut clock, block, blocks);
+            assert_eq!(session.telemetry().input.clipped_samples, said, "{block}");
+        }
+    }
+    drop(events(&mut session));
+    assert_eq!(session.telemetry().input.clipped_samples, say(&mut clock, 64, 0));
+}
+
+#[test]
 fn a_device_that_returns_at_another_rate_is_opened_anew_and_the_recording_goes_on_in_another_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("both.wav");
