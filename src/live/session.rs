@@ -35,7 +35,8 @@ pub struct SessionSettings {
     pub join: JoinKind,
     /// Time granted to convert one chunk; measured before audio runs, if not given.
     pub budget: Option<Duration>,
-    /// Total delay that the graph shall have, if it shall be constant.
+    /// Total delay from the microphone to the loudspeaker, as far as the device reports its own, if it shall be constant.
+    /// The graph holds it to the sample, and follows where the device's share changes by more than it wavers.
     pub total_delay: Option<Duration>,
     /// Device channel that is converted.
     pub input: usize,
@@ -230,7 +231,7 @@ where
             backend,
             voice,
             settings: settings.clone(),
-            watch: Watch::default(),
+            watch: Watch::new(settings.total_delay.is_some()),
         })
     }
 

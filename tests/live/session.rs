@@ -155,6 +155,52 @@ fn for_another_block_the_graph_is_built_anew_at_the_delay_that_the_block_needs_a
     assert!(other <= 2 * 1440, "{other} of {said}");
 }
 
+/// Says an impulse; returns how many samples later it is heard.
+fn delay_of_an_impulse(clock: &mut NullClock) -> usize {
+    let mut captured = vec![0.0; 48_000];
+    captured[0] = 0.5;
+    let mut played = vec![0.0; 48_000];
+    for (captured, played) in captured.chunks(480).zip(played.chunks_mut(480)) {
+        clock.block(&[captured], &mut [played]);
+    }
+    (0..48_000).max_by(|&a, &b| played[a].abs().total_cmp(&played[b].abs())).unwrap()
+}
+
+#[test]
+fn a_total_delay_is_held_with_the_devices_own_and_follows_it_without_rattling() {
+    const TOTAL: usize = 24_000;
+    let format = DeviceFormat { input_latency_samples: 1000, output_latency_samples: 500, ..mono(48_000, 480) };
+    let (device, mut clock) = null(format);
+    // Dry, so that an impulse stays one; late by as much as the voice.
+    let live = LiveParams { bypass: true, ..LiveParams::default() };
+    let settings = SessionSettings { total_delay: Some(Duration::from_millis(500)), live, ..settings() };
+    let mut session = Session::start(Box::new(device), voice(), &settings).unwrap();
+    assert_eq!(session.latency().total(), TOTAL);
+    assert_eq!(delay_of_an_impulse(&mut clock), TOTAL - 1500);
+
+    let start = Instant::now();
+    for wavering in (0..90).chain((10..90).rev()).cycle() {
+        clock.set_latencies(1000 + wavering, 500);
+        assert!(events(&mut session).iter().all(|event| !matches!(event, SessionEvent::Rebuilt { .. })));
+        if start.elapsed() > Duration::from_millis(1500) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(delay_of_an_impulse(&mut clock), TOTAL - 1500);
+
+    clock.set_latencies(1000, 2500);
+    assert_eq!(until_rebuilt(&mut session), Cause::OtherLatency { samples: 3500 });
+    let mut speaker = Speaker::default();
+    speaker.say(&mut clock, 480, 200);
+    assert_eq!((session.latency().total(), delay_of_an_impulse(&mut clock)), (TOTAL, TOTAL - 3500));
+    assert_eq!(session.telemetry().graph.swaps, 1);
+
+    let (device, _) = null(DeviceFormat { output_latency_samples: 23_000, ..format });
+    let error = Session::start(Box::new(device), voice(), &settings).err().expect("too little").to_string();
+    assert!(error.contains("with 24000 of the device") && error.ends_with("found 24000"), "{error}");
+}
+
 #[test]
 fn what_is_clipped_is_counted_once_through_graphs_that_take_over() {
     let (device, mut clock) = null(mono(48_000, 480));

@@ -121,7 +121,8 @@ struct TimingArgs {
     /// Time granted to convert a chunk in ms; without this, twice what it takes at the start
     #[arg(long, value_name = "MS")]
     budget: Option<f64>,
-    /// Delay of the whole graph in ms, held to the sample: for pictures that go with the sound
+    /// Delay from the microphone to the loudspeaker in ms, held to the sample with what the device reports as its own:
+    /// for pictures that go with the sound
     #[arg(long, value_name = "MS")]
     constant_delay: Option<f64>,
 }
