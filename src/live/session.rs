@@ -2,14 +2,16 @@
 //!
 //! A session goes on whatever happens to its parts. Where one must be built anew, since a node of the graph or the worker
 //! is gone or the device came back as another, the session builds it while its events are read, and swaps it in: see
-//! [`super::recovery`].
+//! [`super::recovery`]. A device that must be opened anew is opened elsewhere meanwhile.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::assembly::{self, Assembly, Parts, Timed, assemble};
 use super::recovery::{Cause, Counts, Watch};
+use super::reopening::{Reopening, SharedBackend};
 use super::worker::{ChunkConverter, Worker, WorkerTelemetry};
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
@@ -17,7 +19,7 @@ use crate::graph::nodes::link::LinkTelemetry;
 use crate::graph::nodes::recorder::{Recording, RecordingFormat, RecordingReport};
 use crate::graph::nodes::{Levels, Recorder};
 use crate::graph::{GraphHandle, GraphTelemetry, processor};
-use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, RunningDevice};
+use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, OpenDevice, RunningDevice};
 use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, LiveParams};
@@ -186,10 +188,12 @@ where
     budget: Duration,
     started: Instant,
     // What it takes to build all of it anew.
-    backend: Box<dyn Backend>,
+    backend: SharedBackend,
     voice: Converter<B>,
     settings: SessionSettings,
     watch: Watch,
+    /// The device as it is being opened anew. The last one stands in for it.
+    reopening: Option<Reopening>,
 }
 
 impl<B: VoiceOps> Session<B>
@@ -228,10 +232,11 @@ where
             own: VecDeque::new(),
             budget,
             started: Instant::now(),
-            backend,
+            backend: Arc::new(Mutex::new(backend)),
             voice,
             settings: settings.clone(),
             watch: Watch::new(settings.total_delay.is_some()),
+            reopening: None,
         })
     }
 
@@ -309,8 +314,7 @@ where
         }
     }
 
-    /// The oldest event that was not read. Tends to the session first, which may take a few seconds if the device must
-    /// be opened anew.
+    /// The oldest event that was not read. Tends to the session first, without waiting for a device.
     #[must_use]
     pub fn next_event(&mut self) -> Option<SessionEvent> {
         self.tend();
@@ -335,17 +339,35 @@ where
         for mut retired in self.retired.extract_if(.., |retired| !retired.worker.is_running()) {
             self.watch.leave_levels(retired.clipped());
         }
+        if let Some(reopening) = self.reopening.take_if(|reopening| reopening.is_done()) {
+            let (cause, opened) = reopening.finish();
+            let moved = opened.and_then(|device| self.move_to(device));
+            // Another device has another processor, which has counted nothing yet.
+            self.conclude(cause, moved, &GraphTelemetry::default());
+        }
+        if self.reopening.is_some() {
+            return;
+        }
         let (device, graph) = (self.device.telemetry(), self.control.telemetry());
         let Some(cause) = self.watch.look(&self.parts.format, &device, &graph, self.parts.worker.is_running()) else {
             return;
         };
-        let reopens = matches!(cause, Cause::OtherRate { .. });
-        let rebuilt = if reopens { self.reopen() } else { self.rebuild() };
+        if !matches!(cause, Cause::OtherRate { .. }) {
+            let rebuilt = self.rebuild();
+            return self.conclude(cause, rebuilt, &graph);
+        }
+        match Reopening::begin(&self.backend, self.device.release(), cause) {
+            Ok(reopening) => self.reopening = Some(reopening),
+            Err(error) => self.conclude(cause, Err(error), &graph),
+        }
+    }
+
+    /// Tells what became of building anew for `cause`, `graph` being what the processor had counted when that began.
+    fn conclude(&mut self, cause: Cause, rebuilt: Result<()>, graph: &GraphTelemetry) {
         let event = match rebuilt {
             Ok(()) => {
                 tracing::warn!("{cause}: the graph was built anew");
-                // Another device has another processor, which has counted nothing yet.
-                self.watch.done(&if reopens { GraphTelemetry::default() } else { graph });
+                self.watch.done(graph);
                 SessionEvent::Rebuilt { cause, latency: self.latency() }
             }
             Err(error) => {
@@ -376,16 +398,16 @@ where
         Ok(())
     }
 
-    /// Opens the device anew, as whatever it is now, with a graph and a worker that fit it.
-    fn reopen(&mut self) -> Result<()> {
-        // Two at a time may be more than the system has.
-        self.device.close();
-        let device = self.backend.open()?;
+    /// Goes on with `device`, by a graph and a worker that fit it.
+    fn move_to(&mut self, device: OpenDevice) -> Result<()> {
         let format = *device.format();
         let Assembly { graph, parts } = self.assemble(&format)?;
         let settings = assembly::graph_settings(&format, &self.settings);
         let (mut control, processor) = processor(&settings, self.events_tx.clone());
         control.swap(graph)?;
+        // It records until here; what it still had to tell is kept.
+        self.device.close();
+        self.own.extend(std::iter::from_fn(|| self.device.next_event()).map(SessionEvent::Device));
         let counts = self.counts();
         self.watch.leave_device(&counts);
         self.control = control;

@@ -45,6 +45,11 @@ pub(super) struct Seat {
     freewheel: AtomicBool,
     priority: AtomicU8,
     stop: AtomicBool,
+    /// Whether the device is to be let go.
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    release: AtomicBool,
+    /// Whether it was.
+    released: AtomicBool,
     events: ArrayQueue<DeviceEvent>,
 }
 
@@ -72,6 +77,9 @@ impl Seat {
             freewheel: AtomicBool::new(false),
             priority: AtomicU8::new(Priority::Unknown as u8),
             stop: AtomicBool::new(false),
+            #[cfg(any(feature = "jack", feature = "cpal"))]
+            release: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             events: ArrayQueue::new(EVENTS),
         })
     }
@@ -211,6 +219,25 @@ impl Seat {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    pub(super) fn ask_to_release(&self) {
+        self.release.store(true, Ordering::Release);
+    }
+
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    pub(super) fn is_releasing(&self) -> bool {
+        self.release.load(Ordering::Acquire)
+    }
+
+    /// The device was let go: another may take its place.
+    pub(super) fn set_released(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 
     pub(super) fn telemetry(&self) -> DeviceTelemetry {
