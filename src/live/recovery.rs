@@ -315,6 +315,7 @@ mod tests {
             returns: 1,
             freewheel: false,
             priority: Priority::Unknown,
+            priority_level: 0,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::graph::nodes::link::LinkTelemetry;
 use crate::graph::nodes::recorder::{Recording, RecordingFormat, RecordingReport};
 use crate::graph::nodes::{Levels, Recorder};
 use crate::graph::{GraphHandle, GraphTelemetry, processor};
+use crate::io::live::priority::Priority;
 use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, OpenDevice, RunningDevice};
 use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
@@ -128,6 +129,8 @@ pub enum SessionEvent {
     Device(DeviceEvent),
     /// In the graph or the worker.
     Live(Event),
+    /// To the converter's thread: whether it runs with real-time priority became known.
+    Converter(Priority),
     /// Graph and worker were built anew, and take over. A recording goes on.
     Rebuilt {
         /// What made that necessary.
@@ -192,6 +195,8 @@ where
     voice: Converter<B>,
     settings: SessionSettings,
     watch: Watch,
+    /// The priority of the converter's thread that was told last.
+    priority: Priority,
     /// The device as it is being opened anew. The last one stands in for it.
     reopening: Option<Reopening>,
 }
@@ -236,6 +241,7 @@ where
             voice,
             settings: settings.clone(),
             watch: Watch::new(settings.total_delay.is_some()),
+            priority: Priority::Unknown,
             reopening: None,
         })
     }
@@ -339,6 +345,7 @@ where
         for mut retired in self.retired.extract_if(.., |retired| !retired.worker.is_running()) {
             self.watch.leave_levels(retired.clipped());
         }
+        self.follow_priority();
         if let Some(reopening) = self.reopening.take_if(|reopening| reopening.is_done()) {
             let (cause, opened) = reopening.finish();
             let moved = opened.and_then(|device| self.move_to(device));
@@ -359,6 +366,17 @@ where
         match Reopening::begin(&self.backend, self.device.release(), cause) {
             Ok(reopening) => self.reopening = Some(reopening),
             Err(error) => self.conclude(cause, Err(error), &graph),
+        }
+    }
+
+    /// Has the converter's thread run next below the audio's, once that has real-time priority, and tells once whether it
+    /// does. Where audio is refused it, that is told already, and the converter does not ask.
+    fn follow_priority(&mut self) {
+        self.parts.worker.run_below(self.device.telemetry().priority_level);
+        let priority = self.parts.worker.telemetry().priority;
+        if priority != Priority::Unknown && priority != self.priority {
+            self.priority = priority;
+            self.own.push_back(SessionEvent::Converter(priority));
         }
     }
 

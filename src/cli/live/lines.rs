@@ -214,6 +214,13 @@ pub fn tell_event(event: &SessionEvent) {
                 tracing::info!("the audio runs with real-time priority");
             }
         }
+        SessionEvent::Converter(priority) => {
+            if let Some(explanation) = priority.explanation_of_converter() {
+                tracing::warn!("{explanation}");
+            } else {
+                tracing::info!("the converter runs with real-time priority, next below the audio");
+            }
+        }
         SessionEvent::Live(Event::Starved) => tracing::info!("the voice was not ready in time"),
         SessionEvent::Live(Event::Resumed(samples)) => tracing::info!("the voice is back after {samples} samples"),
         SessionEvent::Live(Event::ConverterPanicked) => {

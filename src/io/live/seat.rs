@@ -12,7 +12,7 @@ use crossbeam::atomic::AtomicCell;
 use crossbeam::queue::ArrayQueue;
 
 use super::device::{DeviceEvent, DeviceFormat, DeviceState, DeviceTelemetry};
-use super::priority::Priority;
+use super::priority::{self, Priority};
 use crate::graph::Processor;
 use crate::rt::guard;
 
@@ -44,6 +44,7 @@ pub(super) struct Seat {
     returns: AtomicU64,
     freewheel: AtomicBool,
     priority: AtomicU8,
+    priority_level: AtomicU8,
     stop: AtomicBool,
     /// Whether the device is to be let go.
     #[cfg(any(feature = "jack", feature = "cpal"))]
@@ -76,6 +77,7 @@ impl Seat {
             returns: AtomicU64::new(0),
             freewheel: AtomicBool::new(false),
             priority: AtomicU8::new(Priority::Unknown as u8),
+            priority_level: AtomicU8::new(0),
             stop: AtomicBool::new(false),
             #[cfg(any(feature = "jack", feature = "cpal"))]
             release: AtomicBool::new(false),
@@ -207,7 +209,10 @@ impl Seat {
         }
     }
 
+    /// Takes note of the priority of audio; of one that was granted on its own thread.
     pub(super) fn set_priority(&self, priority: Priority) {
+        let level = if priority == Priority::RealTime { priority::level_of_this_thread() } else { 0 };
+        self.priority_level.store(level, Ordering::Relaxed);
         if self.priority.swap(priority as u8, Ordering::Relaxed) != priority as u8 {
             self.send_plain(DeviceEvent::Priority(priority));
         }
@@ -257,6 +262,7 @@ impl Seat {
             returns: self.returns.load(Ordering::Relaxed),
             freewheel: self.freewheels(),
             priority: Priority::from_code(self.priority.load(Ordering::Relaxed)),
+            priority_level: self.priority_level.load(Ordering::Relaxed),
         }
     }
 }
