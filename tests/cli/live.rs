@@ -83,6 +83,8 @@ fn wrong_settings_are_refused_by_name() {
     for (arguments, message) in [
         (["--mix", "2"], "mix: expected 0 to 1, found 2"),
         (["--input-gain", "99"], "input gain: expected -60 to 36"),
+        (["--high-pass", "10"], "high-pass: expected 20 to 2000, found 10"),
+        (["--ceiling", "3"], "ceiling: expected -40 to 0, found 3"),
         (["--crossfade", "1"], "crossfade: expected 0.01 to 0.5 seconds"),
         (["--constant-delay", "70000"], "--constant-delay"),
         (["--duration", "inf"], "--duration: expected 0 to 10000000 seconds, found inf"),

@@ -18,7 +18,7 @@ use crate::geometry::Geometry;
 use crate::io::live::{Backend, FileDevice, MidiInbox, Pace};
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat};
 use crate::live::SessionSettings;
-use crate::params::{ConversionParams, GateParams, LiveParams, Unvoiced};
+use crate::params::{ConversionParams, GateParams, HighPassParams, LiveParams, Unvoiced};
 use crate::path::stream::JoinKind;
 
 /// Converts live audio.
@@ -138,9 +138,12 @@ struct LevelArgs {
     /// Noise gate that opens at this level in dB, -100 to 0
     #[arg(long, value_name = "DB", allow_negative_numbers = true)]
     gate: Option<f32>,
-    /// Cut-off of a high-pass in Hz, 20 to 2000
-    #[arg(long, value_name = "HZ", default_value_t = 0.0)]
-    high_pass: f32,
+    /// High-pass with this cut-off in Hz, 20 to 2000
+    #[arg(long, value_name = "HZ")]
+    high_pass: Option<f32>,
+    /// Level in dB that the limiter at the end never lets pass, -40 to 0
+    #[arg(long, value_name = "DB", default_value_t = -1.0, allow_negative_numbers = true)]
+    ceiling: f32,
     /// Share of the voice, 0 to 1; the rest is the input, delayed to match
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     mix: f32,
@@ -212,11 +215,15 @@ impl LiveArgs {
             ..self.voice.params(&self.tracker)
         };
         params.validate()?;
-        let gate = GateParams::default();
+        let (gate, usual) = (GateParams::default(), LiveParams::default());
         let live = LiveParams {
             input_gain_db: self.levels.input_gain,
             output_gain_db: self.levels.output_gain,
-            high_pass_hz: self.levels.high_pass,
+            high_pass: HighPassParams {
+                on: self.levels.high_pass.is_some(),
+                cutoff_hz: self.levels.high_pass.unwrap_or(usual.high_pass.cutoff_hz),
+            },
+            ceiling_db: self.levels.ceiling,
             gate: GateParams {
                 on: self.levels.gate.is_some(),
                 threshold_db: self.levels.gate.unwrap_or(gate.threshold_db),
@@ -224,7 +231,7 @@ impl LiveArgs {
             },
             mix: self.levels.mix,
             monitor: !self.more.monitors.is_empty(),
-            ..LiveParams::default()
+            ..usual
         };
         live.validate()?;
         Ok(SessionSettings {
