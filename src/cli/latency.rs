@@ -20,10 +20,6 @@ use crate::nn::Cpu;
 #[derive(Args, Clone, Debug)]
 #[command(mut_arg("host", |host| host.default_value(default_host("loop")).help(HOST_HELP)))]
 pub struct LatencyArgs {
-    #[command(flatten)]
-    device: DeviceArgs,
-    #[command(flatten)]
-    timing: TimingArgs,
     /// With `--host loop`: samples that the cable takes; without this, three blocks
     #[arg(long, value_name = "N")]
     loop_delay: Option<usize>,
@@ -45,6 +41,11 @@ pub struct LatencyArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    // Last: their headings go on over what follows.
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    timing: TimingArgs,
 }
 
 const HOST_HELP: &str = "Audio system: `loop` (no hardware: a cable inside the program), `jack`, `default`, or another that \

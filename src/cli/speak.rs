@@ -47,6 +47,9 @@ pub struct SpeakArgs {
     /// Overwrite an output that exists
     #[arg(long)]
     force: bool,
+    /// Tell times as JSON on standard error
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
@@ -59,9 +62,6 @@ pub struct SpeakArgs {
     device: OutputArgs,
     #[command(flatten)]
     timing: TimingArgs,
-    /// Tell times as JSON on standard error
-    #[arg(long)]
-    json: bool,
 }
 
 /// What speaks.
