@@ -72,13 +72,15 @@ test-service: packages service-packages
 	$(CARGO) test --locked --features service --lib -- tts:: service:: live::playback cli::speak
 	SYRINX_TTS_PYTHON="$(SERVICE_PYTHON)" $(CARGO) test --locked --features service --test tts --test service -- --test-threads=2
 
+# Sets of features that differ in what is compiled. Those without `tui` are left out: the crates below burn would be built
+# anew.
+LINTED = "" $(LIVE_FEATURES) service cuda cpal pulseaudio jack,cpal jack,service
+
 lint: live-packages
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --features $(LIVE_FEATURES) -- -D warnings
-	$(CARGO) clippy --locked --all-targets --features service -- -D warnings
-	$(CARGO) clippy --locked --all-targets --features cuda -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	for features in $(LINTED); do $(CARGO) clippy --locked --all-targets --features "$$features" -- -D warnings || exit 1; done
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --features $(LIVE_FEATURES),service,cuda
 
 bench:
 	$(CARGO) bench --locked

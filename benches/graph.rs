@@ -14,7 +14,7 @@ use syrinx::graph::nodes::link::{LinkEnd, LinkSettings};
 use syrinx::graph::nodes::recorder::{Recording, RecordingFormat};
 use syrinx::graph::nodes::{Limiter, Recorder};
 use syrinx::graph::{GraphHandle, GraphSettings, LiveGraph, Processor, processor};
-use syrinx::params::{GateParams, LiveParams};
+use syrinx::params::{GateParams, HighPassParams, LiveParams};
 use syrinx::rt::events::event_queue;
 
 const RATE_HZ: u32 = 48_000;
@@ -37,7 +37,7 @@ impl Rig {
     /// A rig whose converter runs at `converter_hz`, with everything switched on.
     fn new(converter_hz: u32) -> Self {
         let live = LiveParams {
-            high_pass_hz: 80.0,
+            high_pass: HighPassParams { on: true, cutoff_hz: 80.0 },
             gate: GateParams { on: true, threshold_db: -60.0, ..GateParams::default() },
             mix: 0.7,
             monitor: true,

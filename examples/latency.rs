@@ -97,6 +97,7 @@ fn measure(voice: &Converter<Cpu>, input: &Path, block: usize, chunk_ms: u32) ->
         input: input.to_owned(),
         output: input.with_file_name("converted.wav"),
         encoding: encoding()?,
+        rate_hz: None,
         block_frames: block,
         pace: Pace::Clock,
     };

@@ -44,13 +44,23 @@ impl Geometry {
     /// Longest cross-fade, in hops.
     const CROSSFADE_LIMIT: usize = 4;
 
+    /// The rates that a stream can have, in words.
+    pub const RATES: &'static str = "a multiple of 100 Hz from 8000 to 384000";
+
+    /// Whether a stream can have the rate `rate_hz`: hops are whole samples.
+    #[must_use]
+    pub fn takes_rate(rate_hz: u32) -> bool {
+        (8_000..=384_000).contains(&rate_hz) && (rate_hz as usize).is_multiple_of(HOPS_PER_SECOND)
+    }
+
     /// Derives all sizes for a stream of `rate_hz`.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a time is out of its range or the rate is not a multiple of 100 Hz from 8 to 384 kHz.
+    /// [`Error::Argument`] where a time is out of its range or the rate is none that a stream
+    /// [takes](Self::takes_rate).
     pub fn new(rate_hz: u32, timing: Timing) -> Result<Self> {
-        if !(8_000..=384_000).contains(&rate_hz) || !(rate_hz as usize).is_multiple_of(HOPS_PER_SECOND) {
-            return Err(Error::argument("stream rate", "a multiple of 100 Hz from 8000 to 384000", rate_hz));
+        if !Self::takes_rate(rate_hz) {
+            return Err(Error::argument("stream rate", Self::RATES, rate_hz));
         }
         let hops = |name: &str, seconds: f64, low: f64, high: f64| {
             if !(low..=high).contains(&seconds) {

@@ -122,8 +122,8 @@ pub enum PitchMethod {
 pub struct LiveParams {
     /// Gain of the input in dB, -60..=36.
     pub input_gain_db: f32,
-    /// Cut-off of the high-pass in Hz, 20..=2000; 0 takes it out.
-    pub high_pass_hz: f32,
+    /// The high-pass.
+    pub high_pass: HighPassParams,
     /// The noise gate.
     pub gate: GateParams,
     /// Share of the converted voice at the output, 0..=1; the rest is the input, delayed to match.
@@ -140,6 +140,22 @@ pub struct LiveParams {
     pub monitor_gain_db: f32,
     /// Whether the monitor is heard.
     pub monitor: bool,
+}
+
+/// High-pass: takes rumble, handling noise and offset out of the input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HighPassParams {
+    /// Whether it is in the way.
+    pub on: bool,
+    /// Its cut-off in Hz, 20..=2000.
+    pub cutoff_hz: f32,
+}
+
+impl Default for HighPassParams {
+    /// Out of the way, set below any voice.
+    fn default() -> Self {
+        Self { on: false, cutoff_hz: 80.0 }
+    }
 }
 
 /// Noise gate: opens above the threshold, closes below threshold less hysteresis once the hold is over.
@@ -171,7 +187,7 @@ impl Default for LiveParams {
     fn default() -> Self {
         Self {
             input_gain_db: 0.0,
-            high_pass_hz: 0.0,
+            high_pass: HighPassParams::default(),
             gate: GateParams::default(),
             mix: 1.0,
             bypass: false,
@@ -191,9 +207,7 @@ impl LiveParams {
     /// [`Error::Argument`] naming the first value out of its range.
     pub fn validate(&self) -> Result<()> {
         within("input gain", self.input_gain_db, -60.0, 36.0)?;
-        if self.high_pass_hz != 0.0 {
-            within("high-pass", self.high_pass_hz, 20.0, 2000.0)?;
-        }
+        within("high-pass", self.high_pass.cutoff_hz, 20.0, 2000.0)?;
         within("gate threshold", self.gate.threshold_db, -100.0, 0.0)?;
         within("gate hysteresis", self.gate.hysteresis_db, 0.0, 40.0)?;
         within("gate attack", self.gate.attack_ms, 0.1, 500.0)?;

@@ -160,10 +160,11 @@ impl ModelChoice {
         })
     }
 
-    /// Whether an index is sought by the voice's name, none being given.
+    /// What a person should know of the index among `files`, if it was found by the voice's name.
     #[must_use]
-    pub fn seeks_index(&self) -> bool {
-        self.index.is_none()
+    pub fn index_note(&self, files: &ModelFiles) -> Option<String> {
+        let found = files.index.as_ref().filter(|_| self.index.is_none())?;
+        Some(format!("index {}, found by the voice's name; --index-rate 0 leaves it out", found.display()))
     }
 
     /// The same models around another voice.

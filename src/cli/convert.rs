@@ -260,8 +260,8 @@ pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     let curve = plan.f0_file.as_deref().map(pitch_curve::read).transpose()?;
     let started = Instant::now();
     let files = plan.models.files()?;
-    if let Some(index) = files.index.as_ref().filter(|_| plan.models.seeks_index()) {
-        progress.note(&format!("index {}, found by the voice's name; --index-rate 0 leaves it out", index.display()));
+    if let Some(note) = plan.models.index_note(&files) {
+        progress.note(&note);
     }
     let mut converter = Engine::<Cpu>::new(Default::default()).converter(&files)?;
     plan.check_encodings(Some(plan.output_rate_hz.unwrap_or(converter.sample_rate_hz())))?;

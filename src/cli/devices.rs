@@ -59,9 +59,10 @@ impl Listing {
 
 pub(super) fn hosts() -> Vec<HostInfo> {
     #[allow(unused_mut, reason = "stays empty in a build without audio systems")]
-    let mut hosts = Vec::new();
-    #[cfg(feature = "jack")]
-    hosts.push(crate::io::live::jack::devices());
+    let mut hosts = vec![
+        #[cfg(feature = "jack")]
+        crate::io::live::jack::devices(),
+    ];
     #[cfg(feature = "cpal")]
     hosts.extend(crate::io::live::sound_card::devices());
     hosts

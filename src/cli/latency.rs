@@ -1,14 +1,12 @@
 //! `syrinx latency`: how late live audio is, measured by a signal on its whole way, beside what is reported.
 
-use std::time::Duration;
-
 use clap::Args;
 use serde::Serialize;
 
+use super::device::{DeviceArgs, TimingArgs, default_host, time};
 use crate::checkpoint::store::ModelsDirectory;
 use crate::engine::{Engine, ModelFiles, TrackerFile};
 use crate::error::{Error, Result};
-use crate::geometry::Timing;
 use crate::io::live::{Backend, Loopback, Pace};
 use crate::live::round_trip::{self, RoundTrip};
 use crate::live::{Latency, SessionSettings};
@@ -20,41 +18,14 @@ use crate::nn::Cpu;
 /// sweep is found to a fraction of a sample. A voice keeps no waveform; its delay is that of its loudness, certain to
 /// about 20 ms.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("host", |host| host.default_value(default_host("loop")).help(HOST_HELP)))]
 pub struct LatencyArgs {
-    /// Audio system: `loop` (no hardware: a cable inside the program), `jack`, `default`, or another that
-    /// `syrinx devices` lists
-    #[arg(long, value_name = "HOST", default_value = DEFAULT_HOST)]
-    host: String,
-    /// Device that captures
-    #[arg(long = "in", value_name = "INPUT")]
-    input: Option<String>,
-    /// Device that plays
-    #[arg(long = "out", value_name = "OUTPUT")]
-    output: Option<String>,
-    /// Channel that captures, from 1
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    channel: u16,
-    /// Frames of a device block to ask for
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    block: Option<u32>,
-    /// Rate to ask for in Hz; without this, the device's own
-    #[arg(long, value_name = "HZ")]
-    rate: Option<u32>,
     /// With `--host loop`: samples that the cable takes; without this, three blocks
     #[arg(long, value_name = "N")]
     loop_delay: Option<usize>,
     /// With `--host loop`: as fast as it goes
     #[arg(long)]
     fast: bool,
-    /// New audio of each conversion in ms, 10 to 2000
-    #[arg(long, value_name = "MS", default_value_t = 100.0)]
-    chunk: f64,
-    /// Past audio that the networks see in ms, 50 to 10000
-    #[arg(long, value_name = "MS", default_value_t = 1000.0)]
-    context: f64,
-    /// Overlap in which chunks are joined in ms, 10 to 500
-    #[arg(long, value_name = "MS", default_value_t = 40.0)]
-    crossfade: f64,
     /// Time granted to convert a chunk in ms; without this, 5 ms, and for a voice twice what it takes at the start
     #[arg(long, value_name = "MS")]
     budget: Option<f64>,
@@ -70,16 +41,15 @@ pub struct LatencyArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    // Last: their headings go on over what follows.
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    timing: TimingArgs,
 }
 
-/// The audio system that is taken unless another is named.
-const DEFAULT_HOST: &str = if cfg!(feature = "cpal") {
-    "default"
-} else if cfg!(feature = "jack") {
-    "jack"
-} else {
-    "loop"
-};
+const HOST_HELP: &str = "Audio system: `loop` (no hardware: a cable inside the program), `jack`, `default`, or another that \
+                         `syrinx devices` lists";
 
 /// Rate and block of the loop.
 const LOOP_RATE_HZ: u32 = 48_000;
@@ -87,65 +57,36 @@ const LOOP_BLOCK: u32 = 256;
 
 impl LatencyArgs {
     fn backend(&self) -> Result<Box<dyn Backend>> {
-        match self.host.as_str() {
+        match self.device.output.host.as_str() {
             "loop" => Ok(Box::new(self.cable()?)),
             #[cfg(feature = "jack")]
             "jack" => Ok(Box::new(crate::io::live::Jack {
-                client: "syrinx-latency".into(),
-                inputs: (1..=self.channel).map(|channel| format!("in_{channel}")).collect(),
                 outputs: vec!["out".into()],
-                capture: self.input.clone().into_iter().collect(),
-                play: self.output.clone().into_iter().collect(),
-                midi: None,
+                ..self.device.jack("syrinx-latency")
             })),
-            #[cfg(feature = "cpal")]
-            host => Ok(Box::new(self.sound_card(host))),
-            #[cfg(not(feature = "cpal"))]
-            host => {
-                Err(Error::argument("--host", "one that this build has (`--features jack`, `--features cpal`)", host))
-            }
+            _ => self.device.sound_card(),
         }
     }
 
     fn cable(&self) -> Result<Loopback> {
-        if self.input.is_some() || self.output.is_some() {
+        let DeviceArgs { output, input, .. } = &self.device;
+        if input.is_some() || output.out.is_some() {
             return Err(Error::argument("--in or --out", "none, with --host loop", "one"));
         }
-        let block_frames = self.block.unwrap_or(LOOP_BLOCK) as usize;
+        let block_frames = output.block.unwrap_or(LOOP_BLOCK) as usize;
         Ok(Loopback {
-            rate_hz: self.rate.unwrap_or(LOOP_RATE_HZ),
+            rate_hz: output.rate.unwrap_or(LOOP_RATE_HZ),
             block_frames,
             delay_samples: self.loop_delay.unwrap_or(3 * block_frames),
             pace: if self.fast { Pace::AsFastAsPossible } else { Pace::Clock },
         })
     }
 
-    #[cfg(feature = "cpal")]
-    fn sound_card(&self, host: &str) -> crate::io::live::SoundCard {
-        use crate::io::live::{Choice, SoundCard};
-        let choice = |name: &Option<String>| name.clone().map_or(Choice::Default, Choice::Named);
-        SoundCard {
-            host: (host != "default").then(|| host.to_owned()),
-            input: choice(&self.input),
-            output: choice(&self.output),
-            rate_hz: self.rate,
-            block_frames: self.block,
-            input_channels: (0..usize::from(self.channel)).collect(),
-            output_channels: Vec::new(),
-        }
-    }
-
     fn settings(&self) -> Result<SessionSettings> {
-        let budget = self.budget.map(|ms| {
-            let valid = (0.0..=60_000.0).contains(&ms);
-            valid
-                .then(|| Duration::from_secs_f64(ms * 1e-3))
-                .ok_or_else(|| Error::argument("--budget", "0 to 60000 ms", ms))
-        });
         Ok(SessionSettings {
-            timing: Timing { chunk: self.chunk * 1e-3, crossfade: self.crossfade * 1e-3, context: self.context * 1e-3 },
-            budget: budget.transpose()?,
-            input: usize::from(self.channel) - 1,
+            timing: self.timing.timing(),
+            budget: self.budget.map(|ms| time("--budget", ms)).transpose()?,
+            input: usize::from(self.device.channel) - 1,
             ..SessionSettings::default()
         })
     }
@@ -246,7 +187,7 @@ fn measure(args: &LatencyArgs) -> Result<LatencyReport> {
     let voice = voice.map(|voice| round_trip::voice(backend.as_mut(), voice, &settings, repetitions)).transpose()?;
     let (device_way, graph_way) = (Way::from(device), Way::from(graph));
     Ok(LatencyReport {
-        host: args.host.clone(),
+        host: args.device.output.host.clone(),
         rate_hz: device.format.rate_hz,
         block_frames: device.format.block_frames,
         repetitions: args.repeat,

@@ -12,6 +12,7 @@ use crate::nn::in_pool;
 pub mod bench;
 pub mod conversion;
 pub mod convert;
+mod device;
 pub mod devices;
 pub mod doctor;
 pub mod inspect;

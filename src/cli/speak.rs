@@ -10,10 +10,10 @@ use clap::Args;
 use tokio::runtime::{Handle, Runtime};
 
 use super::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
+use super::device::{OutputArgs, TimingArgs};
 use super::live::on_interrupt;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::geometry::Timing;
 use crate::io::live::Backend;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
 use crate::live::Playback;
@@ -47,6 +47,9 @@ pub struct SpeakArgs {
     /// Overwrite an output that exists
     #[arg(long)]
     force: bool,
+    /// Tell times as JSON on standard error
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
@@ -56,16 +59,9 @@ pub struct SpeakArgs {
     #[command(flatten)]
     models: ModelArgs,
     #[command(flatten)]
-    device: PlayArgs,
-    /// New audio of each conversion in ms, 10 to 2000
-    #[arg(long, value_name = "MS", default_value_t = 100.0)]
-    chunk: f64,
-    /// Past audio that the networks see in ms, 50 to 10000
-    #[arg(long, value_name = "MS", default_value_t = 1000.0)]
-    context: f64,
-    /// Tell times as JSON on standard error
-    #[arg(long)]
-    json: bool,
+    device: OutputArgs,
+    #[command(flatten)]
+    timing: TimingArgs,
 }
 
 /// What speaks.
@@ -121,52 +117,12 @@ impl SourceArgs {
     }
 }
 
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Devices")]
-struct PlayArgs {
-    /// Audio system: `jack`, `default`, or another that `syrinx devices` lists
-    #[arg(long, value_name = "HOST", default_value = if cfg!(feature = "cpal") { "default" } else { "jack" })]
-    host: String,
-    /// Where it is heard
-    #[arg(long, value_name = "DEVICE")]
-    out: Option<String>,
-    /// Rate to ask for in Hz; without this, the device's own
-    #[arg(long, value_name = "HZ")]
-    rate: Option<u32>,
-    /// Frames of a device block to ask for
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    block: Option<u32>,
-}
-
-impl PlayArgs {
+impl OutputArgs {
     fn backend(&self) -> Result<Box<dyn Backend>> {
         match self.host.as_str() {
             #[cfg(feature = "jack")]
-            "jack" => Ok(Box::new(crate::io::live::Jack {
-                client: "syrinx".into(),
-                inputs: Vec::new(),
-                outputs: vec!["out_left".into(), "out_right".into()],
-                capture: Vec::new(),
-                play: self.out.clone().into_iter().collect(),
-            })),
-            #[cfg(feature = "cpal")]
-            host => {
-                use crate::io::live::{Choice, SoundCard};
-                Ok(Box::new(SoundCard {
-                    host: (host != "default").then(|| host.to_owned()),
-                    input: Choice::None,
-                    output: self.out.clone().map_or(Choice::Default, Choice::Named),
-                    rate_hz: self.rate,
-                    block_frames: self.block,
-                    input_channels: Vec::new(),
-                    output_channels: Vec::new(),
-                }))
-            }
-            #[cfg(not(feature = "cpal"))]
-            host => {
-                let expected = "one that this build has (`--features jack`, `--features cpal`), or -o FILE";
-                Err(Error::argument("--host", expected, host))
-            }
+            "jack" => Ok(Box::new(self.jack("syrinx"))),
+            _ => self.sound_card(),
         }
     }
 }
@@ -181,7 +137,11 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
     let params = ConversionParams { rms_mix_rate: 0.0, ..args.voice.params(&args.tracker) };
     params.validate()?;
     let mut sink = Sink::open(args)?;
-    let models = ModelChoice::new(&args.voice, &args.tracker, &args.models)?.files()?;
+    let models = ModelChoice::new(&args.voice, &args.tracker, &args.models)?;
+    let files = models.files()?;
+    if let Some(note) = models.index_note(&files) {
+        tracing::warn!("{note}");
+    }
     let source = args.source.choice().open()?;
     let interrupted = on_interrupt()?;
     let runtime = runtime()?;
@@ -195,7 +155,7 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
     } else {
         Speech::of_text(runtime.handle(), source, &args.text, manner)
     };
-    let voice = Engine::<Cpu>::new(Default::default()).converter(&models)?;
+    let voice = Engine::<Cpu>::new(Default::default()).converter(&files)?;
     let stream = stream(voice, sink.rate_hz(), args, &params)?;
     let loaded = started.elapsed();
     let mut speech = ConvertedSpeech::new(speech, stream, params)?;
@@ -224,7 +184,7 @@ fn stream(
 ) -> Result<Stream<Cpu>> {
     let settings = StreamSettings {
         rate_hz: rate_hz.unwrap_or(voice.sample_rate_hz()),
-        timing: Timing { chunk: args.chunk * 1e-3, crossfade: 0.04, context: args.context * 1e-3 },
+        timing: args.timing.timing(),
         join: JoinKind::default(),
         gate_db: None,
         rest_db: Some(-60.0),

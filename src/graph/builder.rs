@@ -21,8 +21,10 @@ pub struct GraphSettings {
     pub device_inputs: usize,
     /// Channels that the device plays.
     pub device_outputs: usize,
-    /// Total latency that the outputs shall have, in samples, if it shall be constant: what is less is delayed.
+    /// Total latency that is to be had, in samples, if it shall be constant: what is less is delayed.
     pub total_latency_samples: Option<usize>,
+    /// What of the total latency lies outside of the graph, in the device, in samples.
+    pub device_latency_samples: usize,
     /// The parameters in force, from which smoothed ones start.
     pub live: LiveParams,
 }
@@ -37,6 +39,7 @@ impl GraphSettings {
             device_inputs,
             device_outputs,
             total_latency_samples: None,
+            device_latency_samples: 0,
             live: LiveParams::default(),
         }
     }
@@ -212,11 +215,14 @@ impl Assembly {
         let inputs = wiring.inputs.iter().map(|&(from, _)| self.latency_samples[from]);
         let mut latest = inputs.fold(0.0, f64::max);
         if let (Role::Output, Some(total)) = (role, self.settings.total_latency_samples) {
-            if (total as f64) < latest.round() {
-                let expected = format!("at least {} samples, which the path to `{name}` takes", latest.round());
+            let device = self.settings.device_latency_samples;
+            let least = latest.round() as usize + device;
+            if total < least {
+                let with_device = if device > 0 { format!(" with {device} of the device") } else { String::new() };
+                let expected = format!("at least {least} samples, which the path to `{name}` takes{with_device}");
                 return Err(Error::argument("total latency", expected, total));
             }
-            latest = total as f64;
+            latest = (total - device) as f64;
         }
         for (port, input) in wiring.inputs.iter_mut().enumerate() {
             *input = self.delay(&name, port, *input, wiring.input_rate_hz, latest);

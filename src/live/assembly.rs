@@ -48,6 +48,7 @@ pub(super) struct Parts<C: ChunkConverter> {
 pub(super) fn graph_settings(format: &DeviceFormat, settings: &SessionSettings) -> GraphSettings {
     GraphSettings {
         total_latency_samples: settings.total_delay.map(|delay| samples(delay, format)),
+        device_latency_samples: format.latency_samples(),
         live: settings.live,
         ..format.graph_settings()
     }

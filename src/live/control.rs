@@ -43,11 +43,17 @@ pub enum Setting {
     InputGain,
     /// Gain of the output in dB.
     OutputGain,
+    /// Level in dB at which the noise gate opens.
+    GateThreshold,
+    /// Cut-off of the high-pass in Hz.
+    HighPassCutoff,
+    /// Level in dB that the limiter never lets pass.
+    Ceiling,
 }
 
 impl Setting {
     /// All settings.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Transpose,
         Self::Formant,
         Self::IndexRate,
@@ -56,6 +62,9 @@ impl Setting {
         Self::Mix,
         Self::InputGain,
         Self::OutputGain,
+        Self::GateThreshold,
+        Self::HighPassCutoff,
+        Self::Ceiling,
     ];
 
     /// The setting's name, as the command line and OSC addresses spell it.
@@ -70,6 +79,9 @@ impl Setting {
             Self::Mix => "mix",
             Self::InputGain => "input-gain",
             Self::OutputGain => "output-gain",
+            Self::GateThreshold => "gate-threshold",
+            Self::HighPassCutoff => "high-pass-cutoff",
+            Self::Ceiling => "ceiling",
         }
     }
 
@@ -88,6 +100,9 @@ impl Setting {
             Self::Protect => 0.0..=0.5,
             Self::IndexRate | Self::RmsMixRate | Self::Mix => 0.0..=1.0,
             Self::InputGain | Self::OutputGain => -60.0..=36.0,
+            Self::GateThreshold => -100.0..=0.0,
+            Self::HighPassCutoff => 20.0..=2000.0,
+            Self::Ceiling => -40.0..=0.0,
         }
     }
 
@@ -101,6 +116,9 @@ impl Setting {
             Self::Mix => &mut live.mix,
             Self::InputGain => &mut live.input_gain_db,
             Self::OutputGain => &mut live.output_gain_db,
+            Self::GateThreshold => &mut live.gate.threshold_db,
+            Self::HighPassCutoff => &mut live.high_pass.cutoff_hz,
+            Self::Ceiling => &mut live.ceiling_db,
         }
     }
 }
@@ -114,11 +132,15 @@ pub enum Switch {
     Mute,
     /// The monitor is heard.
     Monitor,
+    /// The noise gate gates.
+    Gate,
+    /// The high-pass is in the way.
+    HighPass,
 }
 
 impl Switch {
     /// All switches.
-    pub const ALL: [Self; 3] = [Self::Bypass, Self::Mute, Self::Monitor];
+    pub const ALL: [Self; 5] = [Self::Bypass, Self::Mute, Self::Monitor, Self::Gate, Self::HighPass];
 
     /// The switch's name, as OSC addresses spell it.
     #[must_use]
@@ -127,6 +149,8 @@ impl Switch {
             Self::Bypass => "bypass",
             Self::Mute => "mute",
             Self::Monitor => "monitor",
+            Self::Gate => "gate",
+            Self::HighPass => "high-pass",
         }
     }
 
@@ -141,6 +165,8 @@ impl Switch {
             Self::Bypass => &mut live.bypass,
             Self::Mute => &mut live.mute,
             Self::Monitor => &mut live.monitor,
+            Self::Gate => &mut live.gate.on,
+            Self::HighPass => &mut live.high_pass.on,
         }
     }
 }

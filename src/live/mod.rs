@@ -16,6 +16,7 @@ pub mod control;
 pub mod metrics;
 pub mod playback;
 pub mod recovery;
+mod reopening;
 pub mod round_trip;
 pub mod session;
 pub mod worker;

@@ -5,6 +5,7 @@
 //! | a node panicked, and is silent since | graph and worker, swapped in with a cross-fade |
 //! | the worker's thread has ended | the same |
 //! | the device's blocks or channels are others | the same, with a lead that fits them |
+//! | the device's latency is another while the total is held | the same, with a delay that makes it up |
 //! | the device came back at another rate | device, processor, graph and worker |
 //!
 //! Voice, parameters and levels are those in force; a recording goes on. What was counted before is added to what is
@@ -21,6 +22,11 @@ use crate::rt::playout::Starvation;
 
 /// Time for which a block must have been another: some servers change it in several steps.
 const SETTLED: Duration = Duration::from_millis(50);
+/// How far a device's latency may be from the one built for, and waver, before a total delay that is held follows it, in
+/// ms: bridges between two clocks waver by less, and no one sees lips that are off by so much.
+const WAVERING_MS: u64 = 2;
+/// Time for which a device's latency must have been another.
+const STEADY: Duration = Duration::from_secs(1);
 /// Pauses after a rebuild, done or failed: each twice the last, until nothing happened for the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -37,6 +43,11 @@ pub enum Cause {
     OtherBlock {
         /// The new number.
         frames: usize,
+    },
+    /// The device reports another latency, and the total delay is held.
+    OtherLatency {
+        /// The new latency in and out, in samples.
+        samples: usize,
     },
     /// The device came back with other channels.
     OtherChannels {
@@ -58,6 +69,7 @@ impl fmt::Display for Cause {
             Self::GraphPanicked => f.write_str("a part of the audio graph failed"),
             Self::WorkerEnded => f.write_str("the converter's thread has ended"),
             Self::OtherBlock { frames } => write!(f, "the device's blocks have {frames} frames now"),
+            Self::OtherLatency { samples } => write!(f, "the device's latency is {samples} samples now"),
             Self::OtherChannels { inputs, outputs } => {
                 write!(f, "the device has {inputs} channels in and {outputs} out now")
             }
@@ -78,6 +90,10 @@ pub(super) struct Counts {
 /// Looks out for causes, and keeps what parts that are gone have counted.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// Whether the total delay is held, the device's included.
+    holds_delay: bool,
+    /// A latency of the device that is not the one built for, and since when.
+    latency: Option<(usize, Instant)>,
     other_rate_hz: Option<u32>,
     /// Inputs and outputs of the device when it returned last.
     channels: Option<(usize, usize)>,
@@ -91,9 +107,16 @@ pub(super) struct Watch {
     devices: Option<(DeviceTelemetry, GraphTelemetry)>,
     /// Counted by graphs and workers that are gone.
     graphs: (LinkTelemetry, WorkerTelemetry),
+    /// Clipped samples of the input and the output, counted by graphs that are gone.
+    clipped: [u64; 2],
 }
 
 impl Watch {
+    /// Looks out for all causes; for another latency of the device only if the total delay is held.
+    pub(super) fn new(holds_delay: bool) -> Self {
+        Self { holds_delay, ..Self::default() }
+    }
+
     /// Takes note of what happened to the device.
     pub(super) fn notice(&mut self, event: &DeviceEvent) {
         match event {
@@ -112,6 +135,7 @@ impl Watch {
         worker_runs: bool,
     ) -> Option<Cause> {
         let block = self.settled_block(format.block_frames, device.block_frames);
+        let latency = self.steady_latency(format, device);
         if device.state == DeviceState::Ended || self.not_before.is_some_and(|time| Instant::now() < time) {
             return None;
         }
@@ -120,7 +144,27 @@ impl Watch {
         let other_channels = channels.map(|(inputs, outputs)| Cause::OtherChannels { inputs, outputs });
         let panicked = (panics(graph) > self.panics).then_some(Cause::GraphPanicked);
         let ended = (!worker_runs).then_some(Cause::WorkerEnded);
-        other_rate.or(other_channels).or(panicked).or(ended).or(block.map(|frames| Cause::OtherBlock { frames }))
+        let other_block = block.map(|frames| Cause::OtherBlock { frames });
+        let other_latency = latency.map(|samples| Cause::OtherLatency { samples });
+        other_rate.or(other_channels).or(panicked).or(ended).or(other_block).or(other_latency)
+    }
+
+    fn steady_latency(&mut self, format: &DeviceFormat, device: &DeviceTelemetry) -> Option<usize> {
+        let now = device.input_latency_samples + device.output_latency_samples;
+        let wavering = (u64::from(format.rate_hz) * WAVERING_MS / 1000) as usize;
+        // A device that is away has none.
+        let is_another = now.abs_diff(format.latency_samples()) > wavering && device.state == DeviceState::Running;
+        if !self.holds_delay || !is_another {
+            self.latency = None;
+            return None;
+        }
+        match self.latency {
+            Some((samples, since)) if samples.abs_diff(now) <= wavering => (since.elapsed() >= STEADY).then_some(now),
+            _ => {
+                self.latency = Some((now, Instant::now()));
+                None
+            }
+        }
     }
 
     fn settled_block(&mut self, built: usize, now: usize) -> Option<usize> {
@@ -145,7 +189,7 @@ impl Watch {
     /// What was to be built was built; its processor had counted `graph` when that began.
     pub(super) fn done(&mut self, graph: &GraphTelemetry) {
         self.panics = panics(graph);
-        (self.other_rate_hz, self.channels, self.block) = (None, None, None);
+        (self.other_rate_hz, self.channels, self.block, self.latency) = (None, None, None, None);
         self.wait();
     }
 
@@ -166,6 +210,16 @@ impl Watch {
     /// A graph goes with its worker.
     pub(super) fn leave_graph(&mut self, link: LinkTelemetry, worker: WorkerTelemetry) {
         self.graphs = (self.link(link), self.worker(worker));
+    }
+
+    /// Meters go with their graph.
+    pub(super) fn leave_levels(&mut self, clipped: [u64; 2]) {
+        self.clipped.iter_mut().zip(clipped).for_each(|(sum, clipped)| *sum += clipped);
+    }
+
+    /// Samples of the input and the output that were clipped in graphs that are gone.
+    pub(super) fn clipped(&self) -> [u64; 2] {
+        self.clipped
     }
 
     /// A device goes with its processor.
@@ -261,6 +315,7 @@ mod tests {
             returns: 1,
             freewheel: false,
             priority: Priority::Unknown,
+            priority_level: 0,
         }
     }
 
@@ -307,6 +362,30 @@ mod tests {
         assert_eq!(watch.look(&FORMAT, &device(128), &graph, true), None);
         assert_eq!(watch.look(&FORMAT, &device(256), &graph, true), None);
         assert_eq!(watch.block, None);
+    }
+
+    #[test]
+    fn a_latency_that_wavers_is_followed_only_where_the_total_is_held_and_it_is_steadily_another() {
+        let late = |samples| DeviceTelemetry { output_latency_samples: samples, ..device(256) };
+        let whole = GraphTelemetry::default();
+        let mut free = Watch::new(false);
+        assert_eq!(free.look(&FORMAT, &late(4800), &whole, true), None);
+        assert_eq!(free.latency, None);
+        let mut watch = Watch::new(true);
+        for samples in [90, 0, 96, 12, 96] {
+            assert_eq!(watch.look(&FORMAT, &late(samples), &whole, true), None);
+            assert_eq!(watch.latency, None, "{samples}");
+        }
+        // On its way, it is not yet followed; back within bounds, it never is.
+        for samples in [97, 500, 1000] {
+            assert_eq!(watch.look(&FORMAT, &late(samples), &whole, true), None);
+            assert_eq!(watch.latency.map(|(samples, _)| samples), Some(samples));
+        }
+        std::thread::sleep(STEADY);
+        assert_eq!(watch.look(&FORMAT, &late(1040), &whole, true), Some(Cause::OtherLatency { samples: 1040 }));
+        let lost = DeviceTelemetry { state: DeviceState::Lost, ..late(1040) };
+        assert_eq!(watch.look(&FORMAT, &lost, &whole, true), None);
+        assert_eq!(watch.latency, None);
     }
 
     #[test]

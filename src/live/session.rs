@@ -2,28 +2,32 @@
 //!
 //! A session goes on whatever happens to its parts. Where one must be built anew, since a node of the graph or the worker
 //! is gone or the device came back as another, the session builds it while its events are read, and swaps it in: see
-//! [`super::recovery`].
+//! [`super::recovery`]. A device that must be opened anew is opened elsewhere meanwhile.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::assembly::{self, Assembly, Parts, Timed, assemble};
 use super::recovery::{Cause, Counts, Watch};
-use super::worker::{Worker, WorkerTelemetry};
+use super::reopening::{Reopening, SharedBackend};
+use super::worker::{ChunkConverter, Worker, WorkerTelemetry};
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
 use crate::graph::nodes::link::LinkTelemetry;
 use crate::graph::nodes::recorder::{Recording, RecordingFormat, RecordingReport};
 use crate::graph::nodes::{Levels, Recorder};
 use crate::graph::{GraphHandle, GraphTelemetry, processor};
-use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, RunningDevice};
+use crate::io::live::priority::Priority;
+use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, OpenDevice, RunningDevice};
 use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, LiveParams};
 use crate::path::Converter;
 use crate::path::stream::{JoinKind, Stream, StreamSettings};
 use crate::rt::events::{Event, EventRx, EventTx, event_queue};
+use crate::rt::snapshot::SnapshotRx;
 
 /// What a session shall be like.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +38,8 @@ pub struct SessionSettings {
     pub join: JoinKind,
     /// Time granted to convert one chunk; measured before audio runs, if not given.
     pub budget: Option<Duration>,
-    /// Total delay that the graph shall have, if it shall be constant.
+    /// Total delay from the microphone to the loudspeaker, as far as the device reports its own, if it shall be constant.
+    /// The graph holds it to the sample, and follows where the device's share changes by more than it wavers.
     pub total_delay: Option<Duration>,
     /// Device channel that is converted.
     pub input: usize,
@@ -124,6 +129,8 @@ pub enum SessionEvent {
     Device(DeviceEvent),
     /// In the graph or the worker.
     Live(Event),
+    /// To the converter's thread: whether it runs with real-time priority became known.
+    Converter(Priority),
     /// Graph and worker were built anew, and take over. A recording goes on.
     Rebuilt {
         /// What made that necessary.
@@ -149,6 +156,19 @@ pub struct SessionReport {
     pub problem: Option<Error>,
 }
 
+/// What is left of the parts of a graph that is being taken over from.
+struct Retired<C: ChunkConverter> {
+    worker: Worker<C>,
+    /// They count until the other graph leads.
+    levels: [SnapshotRx<Levels>; 2],
+}
+
+impl<C: ChunkConverter> Retired<C> {
+    fn clipped(&mut self) -> [u64; 2] {
+        self.levels.each_mut().map(|levels| levels.latest().clipped_samples)
+    }
+}
+
 /// Live conversion that runs. Dropping it stops it.
 ///
 /// Its events are to be read every few milliseconds: it tends to itself then.
@@ -161,8 +181,8 @@ where
     device: RunningDevice,
     control: GraphHandle,
     parts: Parts<Stream<B>>,
-    /// Workers of graphs that are being taken over from; each ends with its graph.
-    retired: Vec<Worker<Stream<B>>>,
+    /// Parts of graphs that are being taken over from; each worker ends with its graph.
+    retired: Vec<Retired<Stream<B>>>,
     recording: Option<Recording>,
     events_tx: EventTx,
     events: EventRx,
@@ -171,10 +191,14 @@ where
     budget: Duration,
     started: Instant,
     // What it takes to build all of it anew.
-    backend: Box<dyn Backend>,
+    backend: SharedBackend,
     voice: Converter<B>,
     settings: SessionSettings,
     watch: Watch,
+    /// The priority of the converter's thread that was told last.
+    priority: Priority,
+    /// The device as it is being opened anew. The last one stands in for it.
+    reopening: Option<Reopening>,
 }
 
 impl<B: VoiceOps> Session<B>
@@ -213,10 +237,12 @@ where
             own: VecDeque::new(),
             budget,
             started: Instant::now(),
-            backend,
+            backend: Arc::new(Mutex::new(backend)),
             voice,
             settings: settings.clone(),
-            watch: Watch::default(),
+            watch: Watch::new(settings.total_delay.is_some()),
+            priority: Priority::Unknown,
+            reopening: None,
         })
     }
 
@@ -280,22 +306,21 @@ where
         self.control.collect();
         let now = self.counts();
         let Counts { device, graph, link, worker } = self.watch.sum(&now);
-        let [input, output] = &mut self.parts.levels;
+        let [input, output] = self.levels();
         LiveTelemetry {
             running: self.started.elapsed(),
             device,
             graph,
             link,
             worker,
-            input: input.latest(),
-            output: output.latest(),
+            input,
+            output,
             recorded: self.recording.as_ref().map_or((0, 0), Recording::progress),
             lost_events: self.events.lost(),
         }
     }
 
-    /// The oldest event that was not read. Tends to the session first, which may take a few seconds if the device must
-    /// be opened anew.
+    /// The oldest event that was not read. Tends to the session first, without waiting for a device.
     #[must_use]
     pub fn next_event(&mut self) -> Option<SessionEvent> {
         self.tend();
@@ -317,18 +342,50 @@ where
     /// Frees what is done with, and builds anew what must be.
     fn tend(&mut self) {
         self.control.collect();
-        self.retired.retain(Worker::is_running);
+        for mut retired in self.retired.extract_if(.., |retired| !retired.worker.is_running()) {
+            self.watch.leave_levels(retired.clipped());
+        }
+        self.follow_priority();
+        if let Some(reopening) = self.reopening.take_if(|reopening| reopening.is_done()) {
+            let (cause, opened) = reopening.finish();
+            let moved = opened.and_then(|device| self.move_to(device));
+            // Another device has another processor, which has counted nothing yet.
+            self.conclude(cause, moved, &GraphTelemetry::default());
+        }
+        if self.reopening.is_some() {
+            return;
+        }
         let (device, graph) = (self.device.telemetry(), self.control.telemetry());
         let Some(cause) = self.watch.look(&self.parts.format, &device, &graph, self.parts.worker.is_running()) else {
             return;
         };
-        let reopens = matches!(cause, Cause::OtherRate { .. });
-        let rebuilt = if reopens { self.reopen() } else { self.rebuild() };
+        if !matches!(cause, Cause::OtherRate { .. }) {
+            let rebuilt = self.rebuild();
+            return self.conclude(cause, rebuilt, &graph);
+        }
+        match Reopening::begin(&self.backend, self.device.release(), cause) {
+            Ok(reopening) => self.reopening = Some(reopening),
+            Err(error) => self.conclude(cause, Err(error), &graph),
+        }
+    }
+
+    /// Has the converter's thread run next below the audio's, once that has real-time priority, and tells once whether it
+    /// does. Where audio is refused it, that is told already, and the converter does not ask.
+    fn follow_priority(&mut self) {
+        self.parts.worker.run_below(self.device.telemetry().priority_level);
+        let priority = self.parts.worker.telemetry().priority;
+        if priority != Priority::Unknown && priority != self.priority {
+            self.priority = priority;
+            self.own.push_back(SessionEvent::Converter(priority));
+        }
+    }
+
+    /// Tells what became of building anew for `cause`, `graph` being what the processor had counted when that began.
+    fn conclude(&mut self, cause: Cause, rebuilt: Result<()>, graph: &GraphTelemetry) {
         let event = match rebuilt {
             Ok(()) => {
                 tracing::warn!("{cause}: the graph was built anew");
-                // Another device has another processor, which has counted nothing yet.
-                self.watch.done(&if reopens { GraphTelemetry::default() } else { graph });
+                self.watch.done(graph);
                 SessionEvent::Rebuilt { cause, latency: self.latency() }
             }
             Err(error) => {
@@ -359,16 +416,16 @@ where
         Ok(())
     }
 
-    /// Opens the device anew, as whatever it is now, with a graph and a worker that fit it.
-    fn reopen(&mut self) -> Result<()> {
-        // Two at a time may be more than the system has.
-        self.device.close();
-        let device = self.backend.open()?;
+    /// Goes on with `device`, by a graph and a worker that fit it.
+    fn move_to(&mut self, device: OpenDevice) -> Result<()> {
         let format = *device.format();
         let Assembly { graph, parts } = self.assemble(&format)?;
         let settings = assembly::graph_settings(&format, &self.settings);
         let (mut control, processor) = processor(&settings, self.events_tx.clone());
         control.swap(graph)?;
+        // It records until here; what it still had to tell is kept.
+        self.device.close();
+        self.own.extend(std::iter::from_fn(|| self.device.next_event()).map(SessionEvent::Device));
         let counts = self.counts();
         self.watch.leave_device(&counts);
         self.control = control;
@@ -388,6 +445,16 @@ where
         }
     }
 
+    /// Levels of the graph that is heard, or will be next, with all that was clipped.
+    fn levels(&mut self) -> [Levels; 2] {
+        let mut levels = self.parts.levels.each_mut().map(SnapshotRx::latest);
+        let before = self.retired.iter_mut().map(Retired::clipped).chain([self.watch.clipped()]);
+        for clipped in before {
+            levels.iter_mut().zip(clipped).for_each(|(level, clipped)| level.clipped_samples += clipped);
+        }
+        levels
+    }
+
     fn assemble(&self, format: &DeviceFormat) -> Result<Assembly<Stream<B>>> {
         let source = assembly::input(format, &self.settings)?;
         let stream = stream_settings(format.rate_hz, &self.settings);
@@ -400,7 +467,7 @@ where
     fn retire(&mut self, parts: Parts<Stream<B>>) {
         let mut last = std::mem::replace(&mut self.parts, parts);
         self.watch.leave_graph(last.link.latest(), last.worker.telemetry());
-        self.retired.push(last.worker);
+        self.retired.push(Retired { worker: last.worker, levels: last.levels });
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::error::{Error, Result};
 use crate::graph::nodes::link::LinkEnd;
+use crate::io::live::priority::{Priority, ask_below};
 use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
@@ -101,6 +102,8 @@ pub struct WorkerTelemetry {
     pub failed: u64,
     /// Input samples that were no numbers and were taken as silence.
     pub non_finite_samples: u64,
+    /// Whether the thread has real-time priority.
+    pub priority: Priority,
     /// The latest chunk's pitch in Hz, 0 unvoiced.
     pub f0_hz: f32,
     /// The latest chunk's processing time over its length.
@@ -140,6 +143,8 @@ pub struct Worker<C: ChunkConverter> {
     /// Voices handed over so far.
     voice: u64,
     stop: Arc<AtomicBool>,
+    /// The audio thread's real-time priority, 0 as long as it has none.
+    audio_level: Arc<AtomicU8>,
     thread: Option<JoinHandle<C>>,
 }
 
@@ -154,7 +159,7 @@ impl<C: ChunkConverter> Worker<C> {
         let (params, params_rx) = snapshot(current);
         let (telemetry_tx, telemetry) = snapshot(WorkerTelemetry::default());
         let (voices, voices_rx) = bounded(1);
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, audio_level) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU8::new(0)));
         let run = Run {
             chunk: vec![0.0; converter.chunk_samples()],
             output: vec![0.0; converter.chunk_samples()],
@@ -168,10 +173,12 @@ impl<C: ChunkConverter> Worker<C> {
             telemetry: telemetry_tx,
             events,
             stop: stop.clone(),
+            audio_level: audio_level.clone(),
+            asked_below: 0,
         };
         let thread = std::thread::Builder::new().name("converter".into()).spawn(|| run.until_stopped());
         let thread = thread.map_err(|error| Error::io("the converter's thread", error))?;
-        Ok(Self { params, telemetry, voices, voice: 0, stop, thread: Some(thread) })
+        Ok(Self { params, telemetry, voices, voice: 0, stop, audio_level, thread: Some(thread) })
     }
 
     /// Sets how to convert, from the next chunk on.
@@ -194,6 +201,12 @@ impl<C: ChunkConverter> Worker<C> {
         self.voices.try_send((voice, params)).map_err(|refused| refused.into_inner().0)?;
         self.voice += 1;
         Ok(())
+    }
+
+    /// Has the thread ask for the real-time priority next below `level`, the audio thread's as the system counts it: what
+    /// it converts is waited for, but never at the audio's expense. At 0 it asks for none.
+    pub fn run_below(&self, level: u8) {
+        self.audio_level.store(level, Ordering::Relaxed);
     }
 
     /// What the worker has done so far.
@@ -239,11 +252,15 @@ struct Run<C: ChunkConverter> {
     telemetry: SnapshotTx<WorkerTelemetry>,
     events: EventTx,
     stop: Arc<AtomicBool>,
+    audio_level: Arc<AtomicU8>,
+    /// The audio thread's priority below which this thread has asked for one.
+    asked_below: u8,
 }
 
 impl<C: ChunkConverter> Run<C> {
     fn until_stopped(mut self) -> C {
         while !self.stop.load(Ordering::Relaxed) {
+            self.follow_audio();
             let missing = self.chunk.len().saturating_sub(self.link.input.available());
             if missing == 0 {
                 self.next_chunk();
@@ -254,6 +271,16 @@ impl<C: ChunkConverter> Run<C> {
             }
         }
         self.converter
+    }
+
+    /// Asks for real-time priority once the audio thread has some.
+    fn follow_audio(&mut self) {
+        let level = self.audio_level.load(Ordering::Relaxed);
+        if level != self.asked_below && level > 0 {
+            self.asked_below = level;
+            self.log.counts.priority = ask_below(level);
+            self.telemetry.publish(self.log.telemetry());
+        }
     }
 
     /// Sleeps, since the real-time thread may not wake anyone; not for long, since without a clock audio comes fast.

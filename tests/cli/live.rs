@@ -41,23 +41,62 @@ fn a_recording_comes_out_as_long_as_it_went_in_with_nothing_late() {
 }
 
 #[test]
+fn a_recording_of_any_rate_is_converted_and_that_is_told_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/syrinx.wav");
+    let output = folder.path().join("out.wav");
+    let run = live(&input, &output).args(["--fast", "--plain"]).assert().success();
+    let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let line = "played at 44100 Hz instead of 22050 Hz, and written at 22050 Hz again";
+    assert_eq!(told.lines().filter(|told| told.contains(line)).count(), 1, "{told}");
+    let (input, output) = (read(&input).expect("input").recording, read(&output).expect("output").recording);
+    assert_eq!((output.samples.len(), output.sample_rate_hz), (input.samples.len(), 22_050));
+    assert!(output.samples.iter().any(|sample| sample.abs() > 1e-3), "silence");
+}
+
+#[test]
+fn an_index_beside_a_voice_is_told_of_as_for_a_recording() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |from: &str, to: &str| std::fs::copy(data(from), folder.path().join(to)).expect("a copy");
+    place("synth_small_v1_32k.pth", "alto.pth");
+    place("added_IVF15_Flat_nprobe_1_small_v1.index", "added_IVF15_Flat_nprobe_1_alto_v1.index");
+    let told = |arguments: &[&str]| {
+        let mut command = Command::cargo_bin("syrinx").expect("the program");
+        command.args(["live", "--host", "file", "--fast", "--f0", "yin", "--force", "--out", "out.wav", "--encoder"]);
+        command.arg(data("hubert_small_v1.weights.safetensors")).arg("--in").arg(data("audio/tone_mono_16k_s16.wav"));
+        let run = command.args(arguments).current_dir(folder.path()).assert().success();
+        let text = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        text.lines().filter(|line| line.contains("alto_v1.index, found by the voice's name")).count()
+    };
+    let other = data("synth_small_v1_32k.pth");
+    let other = other.to_str().expect("text");
+    assert_eq!(told(&["--voice", "alto.pth"]), 1);
+    assert_eq!(told(&["--voice", other, "--slot", "alto.pth"]), 1);
+    assert_eq!(told(&["--voice", "alto.pth", "--index-rate", "0"]), 0);
+    assert_eq!(told(&["--voice", "alto.pth", "--index", "added_IVF15_Flat_nprobe_1_alto_v1.index"]), 0);
+}
+
+#[test]
 fn wrong_settings_are_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let (input, output) = (data("audio/tone_mono_16k_s16.wav"), folder.path().join("out.wav"));
     for (arguments, message) in [
         (["--mix", "2"], "mix: expected 0 to 1, found 2"),
         (["--input-gain", "99"], "input gain: expected -60 to 36"),
+        (["--high-pass", "10"], "high-pass: expected 20 to 2000, found 10"),
+        (["--ceiling", "3"], "ceiling: expected -40 to 0, found 3"),
         (["--crossfade", "1"], "crossfade: expected 0.01 to 0.5 seconds"),
         (["--constant-delay", "70000"], "--constant-delay"),
         (["--duration", "inf"], "--duration: expected 0 to 10000000 seconds, found inf"),
         (["--interval", "nan"], "--interval: expected 0.05 to 3600 seconds, found NaN"),
+        (["--rate", "22050"], "--rate: expected a multiple of 100 Hz from 8000 to 384000, found 22050"),
         (["--channel", "7"], "input channel: expected 1 to 1, as the device has, found 7"),
     ] {
         live(&input, &output).arg("--fast").args(arguments).assert().code(64).stderr(contains(message));
         assert!(!output.exists());
     }
     let mut nowhere = Command::cargo_bin("syrinx").expect("the program");
-    nowhere.args(["live", "--voice", "v.pth"]).assert().code(64).stderr(contains("--in"));
+    nowhere.args(["live", "--host", "file", "--voice", "v.pth"]).assert().code(64).stderr(contains("--in"));
 }
 
 #[test]

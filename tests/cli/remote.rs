@@ -46,13 +46,20 @@ fn osc_steers_a_session_and_nonsense_does_not_disturb_it() {
     send(&OscPacket::Bundle(OscBundle { timetag: OscTime { seconds: 0, fractional: 1 }, content }));
     let sample = live.until("the second slot", |sample| sample["slot"] == 2);
     assert_eq!((&sample["transpose"], &sample["mix"], &sample["mute"]), (&5.0.into(), &0.5.into(), &true.into()));
+    send(&message("/syrinx/gate-threshold", vec![OscType::Float(-35.0)]));
+    send(&message("/syrinx/gate", vec![OscType::Float(1.0)]));
+    send(&message("/syrinx/ceiling/step", vec![OscType::Int(-2)]));
+    send(&message("/syrinx/high-pass-cutoff", vec![OscType::Int(120)]));
+    send(&message("/syrinx/high-pass", vec![]));
+    let sample = live.until("a high-pass", |sample| sample["high_pass_hz"] == 120.0);
+    assert_eq!((&sample["gate_db"], &sample["ceiling_db"]), (&(-35.0).into(), &(-3.0).into()));
     send(&message("/syrinx/mute", vec![OscType::Bool(false)]));
     send(&message("/syrinx/slot", vec![OscType::Int(1)]));
     let sample = live.until("the first slot", |sample| sample["slot"] == 1);
     assert_eq!(sample["transpose"], -7.0, "a slot keeps its own transposition");
 
     let (last, messages) = live.end();
-    assert_eq!((&last["failed"], &last["commands"], &last["refused_commands"]), (&0.into(), &6.into(), &9.into()));
+    assert_eq!((&last["failed"], &last["commands"], &last["refused_commands"]), (&0.into(), &11.into(), &9.into()));
     let warnings = messages.iter().filter(|line| line.contains("ignored:")).count();
     assert_eq!(warnings, 1, "{messages:?}");
 }

@@ -62,6 +62,7 @@ fn play(
         input: data("audio/speech1.wav"),
         output: output.clone(),
         encoding: Encoding::new(Container::Wav, SampleFormat::Int(16), Quantise::Round).expect("an encoding"),
+        rate_hz: None,
         block_frames: 256,
         pace: Pace::AsFastAsPossible,
     });

@@ -198,3 +198,37 @@ fn a_worker_ends_when_itsgraph_is_gone_and_when_it_is_dropped() {
     drop(orders);
     drop(Bench::new(converter, 0, 960, ConversionParams::default()).worker);
 }
+
+/// Real-time priorities of this process's threads of this name, as the system tells them.
+#[cfg(target_os = "linux")]
+fn priorities_of(name: &str) -> Vec<u8> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().filter_map(Result::ok);
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    // Behind the name in brackets, the state is field 3; the real-time priority is field 40.
+    let priority = |stat: String| {
+        let (start, rest) = stat.rsplit_once(')')?;
+        let is_named = start.split_once('(').is_some_and(|(_, found)| found == name);
+        is_named.then(|| rest.split_whitespace().nth(37)?.parse().ok())?
+    };
+    stats.filter_map(priority).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_runs_next_below_the_audio_where_the_system_lets_it_and_tells() {
+    use syrinx::io::live::priority::{Priority, ask_below};
+    let granted = std::thread::spawn(|| ask_below(37)).join().unwrap();
+    let (converter, orders, _resets) = scripted(480);
+    drop(orders);
+    let mut bench = Bench::new(converter, 0, 960, ConversionParams::default());
+    bench.worker.run_below(0);
+    bench.block(&[0.0; 480]);
+    until(|| bench.worker.telemetry().chunks == 1);
+    assert_eq!(bench.worker.telemetry().priority, Priority::Unknown);
+    assert!(!priorities_of("converter").contains(&36));
+    bench.worker.run_below(37);
+    until(|| bench.worker.telemetry().priority != Priority::Unknown);
+    assert_eq!(bench.worker.telemetry().priority, granted);
+    assert_eq!(priorities_of("converter").contains(&36), granted == Priority::RealTime);
+    assert_eq!(std::thread::spawn(|| ask_below(1)).join().unwrap(), Priority::Unknown);
+}

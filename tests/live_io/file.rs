@@ -17,7 +17,7 @@ fn float() -> Encoding {
 fn device(folder: &Path, recording: &Recording, block_frames: usize, pace: Pace) -> FileDevice {
     let (input, output) = (folder.join("in.wav"), folder.join("out.wav"));
     write(&input, recording, float()).unwrap();
-    FileDevice { input, output, encoding: float(), block_frames, pace }
+    FileDevice { input, output, encoding: float(), rate_hz: None, block_frames, pace }
 }
 
 #[test]
@@ -39,6 +39,38 @@ fn as_fast_as_possible_every_sample_comes_out_in_step_through_a_worker_on_anothe
     assert_eq!(stopped.telemetry.graph_latency_samples, control.latency_samples);
     assert_eq!(stopped.telemetry.frames as usize, recording.samples.len() + control.latency_samples);
     assert_eq!(read(&folder.path().join("out.wav")).unwrap().recording, recording);
+}
+
+#[test]
+fn a_rate_that_no_stream_takes_is_resampled_and_every_sample_comes_out_at_its_own_rate() {
+    use std::f64::consts::TAU;
+    let folder = tempfile::tempdir().unwrap();
+    for (rate_hz, asked_hz, played_hz) in [
+        (22_050, None, 44_100),
+        (11_025, None, 44_100),
+        (22_255, None, 48_000),
+        (4_000, None, 48_000),
+        (44_100, None, 44_100),
+        (22_050, Some(16_000), 16_000),
+        (44_101, Some(96_000), 96_000),
+    ] {
+        let tone = |n: usize| 0.5 * (TAU * 440.0 * n as f64 / f64::from(rate_hz)).sin() as f32;
+        let recording = Recording { samples: (0..rate_hz as usize + 13).map(tone).collect(), sample_rate_hz: rate_hz };
+        let backend = device(folder.path(), &recording, 480, Pace::AsFastAsPossible);
+        let mut backend = FileDevice { rate_hz: asked_hz, ..backend };
+        let device = backend.open().unwrap();
+        assert_eq!(device.format().rate_hz, played_hz);
+        let (_control, processor) = limited(device.format());
+        let device = device.start(processor);
+        assert!(device.wait_for(DeviceState::Ended, Duration::from_secs(30)));
+        assert!(device.stop().problem.is_none());
+        let written = read(&folder.path().join("out.wav")).unwrap().recording;
+        assert_eq!((written.samples.len(), written.sample_rate_hz), (recording.samples.len(), rate_hz));
+        // Beyond the reach of two filters from the ends, it is the same tone at the same place.
+        let inner = rate_hz as usize / 3..rate_hz as usize * 2 / 3;
+        let error = inner.map(|n| (written.samples[n] - recording.samples[n]).abs()).fold(0.0, f32::max);
+        assert!(error < 1e-3, "{rate_hz} Hz played at {played_hz} Hz: {error}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod latency;
 mod nodes;
 mod passthrough;
 mod recorder;
+mod slots;
 mod snapshot;
 mod starvation;
 mod support;

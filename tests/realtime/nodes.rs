@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use syrinx::graph::GraphBuilder;
 use syrinx::graph::GraphSettings;
 use syrinx::graph::nodes::{Gain, Gate, HighPass, Input, Limiter, Meter, Mix, Output};
-use syrinx::params::{GateParams, LiveParams};
+use syrinx::params::{GateParams, HighPassParams, LiveParams};
 
 use crate::support::{Device, RATE_HZ, mono, mono_with, noise, peak, sine, steepest, through};
 
@@ -26,6 +26,34 @@ fn a_gain_that_changes_makes_no_zipper_noise() {
     // 0.9 over 20 ms.
     assert!(steepest(&played) < 0.9 / 960.0 * 1.01, "{}", steepest(&played));
     assert!((played[4799] - 0.1).abs() < 1e-7);
+}
+
+#[test]
+fn a_ceiling_and_a_gate_that_are_moved_make_no_zipper_noise() {
+    let limiter = Limiter { look_ahead_ms: 1.5, release_ms: 60.0 };
+    let (live, constant) = (LiveParams::default(), vec![0.5; 4800]);
+    let mut device = Device::playing(&mono(), through(&mono(), limiter));
+    device.run(&constant, &[64]);
+    device.control.set_params(LiveParams { ceiling_db: -26.0, ..live }).unwrap();
+    let played = device.run(&constant, &[64]);
+    // From -1 dB to -26 dB over 20 ms, of which the look-ahead makes a mean.
+    assert!(steepest(&played) < 0.85 / 960.0 * 1.05, "{}", steepest(&played));
+    assert!((peak(&played[2400..]) - db(-26.0)).abs() < 1e-6);
+
+    let gate = GateParams { on: true, threshold_db: -60.0, ..GateParams::default() };
+    let settings = mono_with(LiveParams { gate, ..live });
+    let mut device = Device::playing(&settings, through(&settings, Gate));
+    device.run(&vec![0.25; 4800], &[64]);
+    let set = |device: &mut Device, on, threshold_db| {
+        let gate = GateParams { on, threshold_db, ..gate };
+        device.control.set_params(LiveParams { gate, ..live }).unwrap();
+        device.run(&vec![0.25; 24_000], &[64])
+    };
+    // Closed by its threshold within release, opened by its switch within attack.
+    let closing = set(&mut device, true, -1.0);
+    assert!(closing[23_999] == 0.0 && steepest(&closing) < 0.25 / 7200.0 * 1.01, "{}", steepest(&closing));
+    let opening = set(&mut device, false, -1.0);
+    assert!(opening[23_999] == 0.25 && steepest(&opening) < 0.25 / 96.0 * 1.01, "{}", steepest(&opening));
 }
 
 #[test]
@@ -77,7 +105,8 @@ fn a_gate_holds_before_it_closes_and_closes_without_a_click() {
 
 #[test]
 fn a_high_pass_takes_an_offset_and_keeps_a_voice() {
-    let settings = mono_with(LiveParams { high_pass_hz: 80.0, ..LiveParams::default() });
+    let settings =
+        mono_with(LiveParams { high_pass: HighPassParams { on: true, cutoff_hz: 80.0 }, ..LiveParams::default() });
     let response = |input: &[f32]| {
         let played = Device::playing(&settings, through(&settings, HighPass)).run(input, &[64, 7]);
         peak(&played[24_000..])
@@ -95,8 +124,9 @@ fn a_high_pass_that_is_moved_or_taken_out_makes_no_click() {
     let mut device = Device::playing(&mono(), through(&mono(), HighPass));
     let tone = sine(220.0, 96_000);
     let mut played = Vec::new();
-    for (part, high_pass_hz) in tone.chunks(9600).zip([0.0, 80.0, 400.0, 20.0, 0.0, 1000.0, 0.0, 60.0, 0.0, 0.0]) {
-        device.control.set_params(LiveParams { high_pass_hz, ..LiveParams::default() }).unwrap();
+    for (part, high_pass_hz) in tone.chunks(9600).zip([0.0_f32, 80.0, 400.0, 20.0, 0.0, 1000.0, 0.0, 60.0, 0.0, 0.0]) {
+        let high_pass = HighPassParams { on: high_pass_hz > 0.0, cutoff_hz: high_pass_hz.max(20.0) };
+        device.control.set_params(LiveParams { high_pass, ..LiveParams::default() }).unwrap();
         played.extend(device.run(part, &[64]));
     }
     assert!(steepest(&played) < 1.5 * steepest(&tone), "{} against {}", steepest(&played), steepest(&tone));

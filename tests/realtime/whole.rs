@@ -10,7 +10,7 @@ use syrinx::graph::nodes::link::{LinkEnd, LinkSettings};
 use syrinx::graph::nodes::recorder::RecordingFormat;
 use syrinx::graph::nodes::{Limiter, Recorder};
 use syrinx::graph::{GraphSettings, LiveGraph, processor};
-use syrinx::params::{GateParams, LiveParams};
+use syrinx::params::{GateParams, HighPassParams, LiveParams};
 use syrinx::rt::events::{EventTx, event_queue};
 use syrinx::rt::{Block, Node, Ports, RtNode, Setup};
 
@@ -48,7 +48,7 @@ fn params(block: usize) -> LiveParams {
     let wave = |period: f32| (block as f32 / period).sin();
     LiveParams {
         input_gain_db: 12.0 * wave(3.0),
-        high_pass_hz: if block % 7 < 3 { 0.0 } else { 100.0 + 80.0 * wave(5.0) },
+        high_pass: HighPassParams { on: block % 7 > 2, cutoff_hz: 100.0 + 80.0 * wave(5.0) },
         gate: GateParams { on: block % 5 > 1, threshold_db: -40.0 + 20.0 * wave(11.0), ..GateParams::default() },
         mix: 0.5 + 0.5 * wave(13.0),
         bypass: block.is_multiple_of(31),

@@ -12,16 +12,24 @@ use clap::{Args, ValueEnum};
 use super::midi::Binding;
 use super::slots::SlotChoice;
 use crate::cli::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
+use crate::cli::device::{DeviceArgs, OutputArgs, TimingArgs, default_host, time};
 use crate::error::{Error, Result};
-use crate::geometry::Timing;
+use crate::geometry::Geometry;
 use crate::io::live::{Backend, FileDevice, MidiInbox, Pace};
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat};
 use crate::live::SessionSettings;
-use crate::params::{ConversionParams, GateParams, LiveParams, Unvoiced};
+use crate::params::{ConversionParams, GateParams, HighPassParams, LiveParams, Unvoiced};
 use crate::path::stream::JoinKind;
 
 /// Converts live audio.
 #[derive(Args, Clone, Debug)]
+#[command(
+    mut_arg("host", |host| host.default_value(default_host("file")).help(HOST_HELP)),
+    mut_arg("input", |input| input.help("What to convert: a device, or with `--host file` a recording")),
+    mut_arg("out", |out| out.help("Where it is heard: a device, or with `--host file` a wav or flac")),
+    mut_arg("channel", |channel| channel.help("Channel to convert, from 1")),
+    mut_arg("rate", |rate| rate.help("Rate to ask for in Hz; without this, the device's or the recording's own")),
+)]
 pub struct LiveArgs {
     #[command(flatten)]
     voice: VoiceArgs,
@@ -30,9 +38,13 @@ pub struct LiveArgs {
     #[command(flatten)]
     models: ModelArgs,
     #[command(flatten)]
-    pub(super) device: DeviceArgs,
+    device: DeviceArgs,
+    #[command(flatten)]
+    more: MoreDeviceArgs,
     #[command(flatten)]
     timing: TimingArgs,
+    #[command(flatten)]
+    delay: DelayArgs,
     #[command(flatten)]
     levels: LevelArgs,
     #[command(flatten)]
@@ -64,40 +76,15 @@ pub struct LiveArgs {
 /// Frames of a block of a recording.
 const DEFAULT_BLOCK: u32 = 512;
 
-/// The audio system that is taken unless another is named.
-const DEFAULT_HOST: &str = if cfg!(feature = "cpal") {
-    "default"
-} else if cfg!(feature = "jack") {
-    "jack"
-} else {
-    "file"
-};
+const HOST_HELP: &str = "Audio system: `file`, `jack`, `default`, or another that `syrinx devices` lists";
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Devices")]
-pub(super) struct DeviceArgs {
-    /// Audio system: `file`, `jack`, `default`, or another that `syrinx devices` lists
-    #[arg(long, value_name = "HOST", default_value = DEFAULT_HOST)]
-    pub(super) host: String,
-    /// What to convert: a device, or with `--host file` a recording
-    #[arg(long = "in", value_name = "INPUT")]
-    input: Option<String>,
-    /// Where it is heard: a device, or with `--host file` a wav or flac
-    #[arg(long = "out", value_name = "OUTPUT")]
-    output: Option<String>,
-    /// Channel to convert, from 1
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    channel: u16,
+struct MoreDeviceArgs {
     /// Channel that plays the monitor, the input as the voice gets it, from 1; may be given many times. The others play
     /// the voice
     #[arg(long = "monitor", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     monitors: Vec<u16>,
-    /// Frames of a device block to ask for
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    block: Option<u32>,
-    /// Rate to ask for in Hz; without this, the device's own
-    #[arg(long, value_name = "HZ")]
-    rate: Option<u32>,
     /// With `--host file`: as fast as it goes, not as fast as it plays
     #[arg(long)]
     fast: bool,
@@ -105,23 +92,15 @@ pub(super) struct DeviceArgs {
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Time")]
-struct TimingArgs {
-    /// New audio of each conversion in ms, 10 to 2000
-    #[arg(long, value_name = "MS", default_value_t = 100.0)]
-    chunk: f64,
-    /// Past audio that the networks see in ms, 50 to 10000
-    #[arg(long, value_name = "MS", default_value_t = 1000.0)]
-    context: f64,
-    /// Overlap in which chunks are joined in ms, 10 to 500
-    #[arg(long, value_name = "MS", default_value_t = 40.0)]
-    crossfade: f64,
+struct DelayArgs {
     /// How chunks become one signal
     #[arg(long, value_enum, default_value_t = JoinArg::Seamless)]
     join: JoinArg,
     /// Time granted to convert a chunk in ms; without this, twice what it takes at the start
     #[arg(long, value_name = "MS")]
     budget: Option<f64>,
-    /// Delay of the whole graph in ms, held to the sample: for pictures that go with the sound
+    /// Delay from the microphone to the loudspeaker in ms, held to the sample with what the device reports as its own:
+    /// for pictures that go with the sound
     #[arg(long, value_name = "MS")]
     constant_delay: Option<f64>,
 }
@@ -159,9 +138,12 @@ struct LevelArgs {
     /// Noise gate that opens at this level in dB, -100 to 0
     #[arg(long, value_name = "DB", allow_negative_numbers = true)]
     gate: Option<f32>,
-    /// Cut-off of a high-pass in Hz, 20 to 2000
-    #[arg(long, value_name = "HZ", default_value_t = 0.0)]
-    high_pass: f32,
+    /// High-pass with this cut-off in Hz, 20 to 2000
+    #[arg(long, value_name = "HZ")]
+    high_pass: Option<f32>,
+    /// Level in dB that the limiter at the end never lets pass, -40 to 0
+    #[arg(long, value_name = "DB", default_value_t = -1.0, allow_negative_numbers = true)]
+    ceiling: f32,
     /// Share of the voice, 0 to 1; the rest is the input, delayed to match
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     mix: f32,
@@ -227,44 +209,38 @@ impl LiveArgs {
     /// [`Error::Argument`] naming what is out of range.
     pub(super) fn settings(&self) -> Result<SessionSettings> {
         self.voice.check()?;
-        let seconds = |name: &str, ms: f64| {
-            let range = 0.0..=60_000.0;
-            if range.contains(&ms) { Ok(ms * 1e-3) } else { Err(Error::argument(name, "0 to 60000 ms", ms)) }
-        };
-        let duration =
-            |name: &str, ms: Option<f64>| ms.map(|ms| seconds(name, ms).map(Duration::from_secs_f64)).transpose();
         let params = ConversionParams {
             rms_mix_rate: self.levels.rms_mix_rate,
             unvoiced: Unvoiced::Zero,
             ..self.voice.params(&self.tracker)
         };
         params.validate()?;
-        let gate = GateParams::default();
+        let (gate, usual) = (GateParams::default(), LiveParams::default());
         let live = LiveParams {
             input_gain_db: self.levels.input_gain,
             output_gain_db: self.levels.output_gain,
-            high_pass_hz: self.levels.high_pass,
+            high_pass: HighPassParams {
+                on: self.levels.high_pass.is_some(),
+                cutoff_hz: self.levels.high_pass.unwrap_or(usual.high_pass.cutoff_hz),
+            },
+            ceiling_db: self.levels.ceiling,
             gate: GateParams {
                 on: self.levels.gate.is_some(),
                 threshold_db: self.levels.gate.unwrap_or(gate.threshold_db),
                 ..gate
             },
             mix: self.levels.mix,
-            monitor: !self.device.monitors.is_empty(),
-            ..LiveParams::default()
+            monitor: !self.more.monitors.is_empty(),
+            ..usual
         };
         live.validate()?;
         Ok(SessionSettings {
-            timing: Timing {
-                chunk: seconds("--chunk", self.timing.chunk)?,
-                crossfade: seconds("--crossfade", self.timing.crossfade)?,
-                context: seconds("--context", self.timing.context)?,
-            },
-            join: self.timing.join.into(),
-            budget: duration("--budget", self.timing.budget)?,
-            total_delay: duration("--constant-delay", self.timing.constant_delay)?,
+            timing: self.timing.timing(),
+            join: self.delay.join.into(),
+            budget: self.delay.budget.map(|ms| time("--budget", ms)).transpose()?,
+            total_delay: self.delay.constant_delay.map(|ms| time("--constant-delay", ms)).transpose()?,
             input: usize::from(self.device.channel) - 1,
-            monitors: self.device.monitors.iter().map(|&channel| usize::from(channel) - 1).collect(),
+            monitors: self.more.monitors.iter().map(|&channel| usize::from(channel) - 1).collect(),
             denoise: self.levels.denoise,
             record: self.record.clone(),
             params,
@@ -295,10 +271,10 @@ impl LiveArgs {
     /// # Errors
     /// [`Error::Argument`] for a file that is there, without `--force`, and for one file with two purposes.
     pub(super) fn check_files(&self) -> Result<()> {
-        let is_file = self.device.host == "file";
+        let is_file = self.host() == "file";
         let file = |name: &Option<String>| name.as_ref().filter(|_| is_file).map(PathBuf::from);
         let read = file(&self.device.input);
-        let written = [("--out", file(&self.device.output)), ("--record", self.record.clone())];
+        let written = [("--out", file(&self.device.output.out)), ("--record", self.record.clone())];
         let mut taken: Vec<PathBuf> = read.iter().map(|path| place_of(path)).collect();
         for (name, path) in written.into_iter().filter_map(|(name, path)| Some((name, path?))) {
             let place = place_of(&path);
@@ -315,7 +291,12 @@ impl LiveArgs {
 
     /// Whether the audio system brings MIDI, too.
     pub(super) fn carries_midi(&self) -> bool {
-        self.device.host == "jack"
+        self.host() == "jack"
+    }
+
+    /// The audio system's name.
+    pub(super) fn host(&self) -> &str {
+        &self.device.output.host
     }
 
     /// What leads to the device, whose MIDI ports are heard in `midi` if it has such ports.
@@ -324,20 +305,50 @@ impl LiveArgs {
     /// [`Error::Argument`] for an audio system that this build lacks, or files that are not named as they must be.
     #[cfg_attr(not(feature = "jack"), expect(unused_variables, reason = "JACK alone carries both"))]
     pub(super) fn backend(&self, midi: &Arc<MidiInbox>) -> Result<Box<dyn Backend>> {
-        match self.device.host.as_str() {
-            "file" => Ok(Box::new(self.device.file()?)),
+        match self.host() {
+            "file" => Ok(Box::new(self.file()?)),
             #[cfg(feature = "jack")]
             "jack" => {
                 let midi = self.remote.midi.clone().map(|pattern| (pattern, midi.clone()));
-                Ok(Box::new(self.device.jack(midi)))
+                Ok(Box::new(self.jack(midi)))
             }
-            #[cfg(feature = "cpal")]
-            host => Ok(Box::new(self.device.sound_card(host))),
-            #[cfg(not(feature = "cpal"))]
-            host => {
-                Err(Error::argument("--host", "one that this build has (`--features jack`, `--features cpal`)", host))
-            }
+            _ => self.device.sound_card(),
         }
+    }
+
+    fn file(&self) -> Result<FileDevice> {
+        let OutputArgs { out, block, rate, .. } = &self.device.output;
+        let path = |name: &str, value: &Option<String>| {
+            let path = value.as_ref().map(PathBuf::from);
+            path.ok_or_else(|| Error::argument(name, "a file, with --host file", "none"))
+        };
+        let (input, output) = (path("--in", &self.device.input)?, path("--out", out)?);
+        let container = Container::of(&output)
+            .ok_or_else(|| Error::argument("--out", "a name that ends in .wav or .flac", output.display()))?;
+        if let Some(rate_hz) = rate.filter(|rate_hz| !Geometry::takes_rate(*rate_hz)) {
+            return Err(Error::argument("--rate", Geometry::RATES, rate_hz));
+        }
+        Ok(FileDevice {
+            input,
+            output,
+            encoding: Encoding::new(container, SampleFormat::Int(16), Quantise::Round)?,
+            rate_hz: *rate,
+            block_frames: block.unwrap_or(DEFAULT_BLOCK) as usize,
+            pace: if self.more.fast { Pace::AsFastAsPossible } else { Pace::Clock },
+        })
+    }
+
+    #[cfg(feature = "jack")]
+    fn jack(&self, midi: Option<(String, Arc<MidiInbox>)>) -> crate::io::live::Jack {
+        let monitors = &self.more.monitors;
+        let channels = monitors.iter().copied().max().unwrap_or(0).max(2);
+        let output = |channel: u16| match (monitors.contains(&channel), channel) {
+            (true, _) => format!("monitor_{channel}"),
+            (false, 1) => "out_left".into(),
+            (false, 2) => "out_right".into(),
+            (false, _) => format!("out_{channel}"),
+        };
+        crate::io::live::Jack { outputs: (1..=channels).map(output).collect(), midi, ..self.device.jack("syrinx") }
     }
 }
 
@@ -346,57 +357,4 @@ fn place_of(path: &Path) -> PathBuf {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
     path.canonicalize().unwrap_or_else(|_| folder.join(path.file_name().unwrap_or_default()))
-}
-
-impl DeviceArgs {
-    fn file(&self) -> Result<FileDevice> {
-        let path = |name: &str, value: &Option<String>| {
-            let path = value.as_ref().map(PathBuf::from);
-            path.ok_or_else(|| Error::argument(name, "a file, with --host file", "none"))
-        };
-        let (input, output) = (path("--in", &self.input)?, path("--out", &self.output)?);
-        let container = Container::of(&output)
-            .ok_or_else(|| Error::argument("--out", "a name that ends in .wav or .flac", output.display()))?;
-        Ok(FileDevice {
-            input,
-            output,
-            encoding: Encoding::new(container, SampleFormat::Int(16), Quantise::Round)?,
-            block_frames: self.block.unwrap_or(DEFAULT_BLOCK) as usize,
-            pace: if self.fast { Pace::AsFastAsPossible } else { Pace::Clock },
-        })
-    }
-
-    #[cfg(feature = "jack")]
-    fn jack(&self, midi: Option<(String, Arc<MidiInbox>)>) -> crate::io::live::Jack {
-        let channels = self.monitors.iter().copied().max().unwrap_or(0).max(2);
-        let output = |channel: u16| match (self.monitors.contains(&channel), channel) {
-            (true, _) => format!("monitor_{channel}"),
-            (false, 1) => "out_left".into(),
-            (false, 2) => "out_right".into(),
-            (false, _) => format!("out_{channel}"),
-        };
-        crate::io::live::Jack {
-            client: "syrinx".into(),
-            inputs: (1..=self.channel).map(|channel| format!("in_{channel}")).collect(),
-            outputs: (1..=channels).map(output).collect(),
-            capture: self.input.clone().into_iter().collect(),
-            play: self.output.clone().into_iter().collect(),
-            midi,
-        }
-    }
-
-    #[cfg(feature = "cpal")]
-    fn sound_card(&self, host: &str) -> crate::io::live::SoundCard {
-        use crate::io::live::{Choice, SoundCard};
-        let choice = |name: &Option<String>| name.clone().map_or(Choice::Default, Choice::Named);
-        SoundCard {
-            host: (host != "default").then(|| host.to_owned()),
-            input: choice(&self.input),
-            output: choice(&self.output),
-            rate_hz: self.rate,
-            block_frames: self.block,
-            input_channels: (0..usize::from(self.channel)).collect(),
-            output_channels: Vec::new(),
-        }
-    }
 }

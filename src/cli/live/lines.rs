@@ -52,6 +52,11 @@ pub struct Sample {
     mix: f32,
     bypass: bool,
     mute: bool,
+    /// Where the gate opens, if it gates.
+    gate_db: Option<f32>,
+    /// The cut-off of the high-pass, if it is in the way.
+    high_pass_hz: Option<f32>,
+    ceiling_db: f32,
     commands: u64,
     refused_commands: u64,
 }
@@ -128,6 +133,9 @@ impl Sample {
             mix: state.live.mix,
             bypass: state.live.bypass,
             mute: state.live.mute,
+            gate_db: state.live.gate.on.then_some(state.live.gate.threshold_db),
+            high_pass_hz: state.live.high_pass.on.then_some(state.live.high_pass.cutoff_hz),
+            ceiling_db: state.live.ceiling_db,
             commands: moment.commands.done,
             refused_commands: moment.commands.refused,
         }
@@ -212,6 +220,13 @@ pub fn tell_event(event: &SessionEvent) {
                 tracing::warn!("{explanation}");
             } else {
                 tracing::info!("the audio runs with real-time priority");
+            }
+        }
+        SessionEvent::Converter(priority) => {
+            if let Some(explanation) = priority.explanation_of_converter() {
+                tracing::warn!("{explanation}");
+            } else {
+                tracing::info!("the converter runs with real-time priority, next below the audio");
             }
         }
         SessionEvent::Live(Event::Starved) => tracing::info!("the voice was not ready in time"),

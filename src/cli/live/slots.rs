@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::cli::conversion::ModelChoice;
-use crate::engine::{Engine, ModelFiles};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::live::session::prepare;
 use crate::live::{SessionSettings, Slot, SlotParams};
@@ -76,10 +76,10 @@ pub fn load(models: &ModelChoice, choices: &[SlotChoice], settings: &mut Session
         formant_semitones: settings.params.formant_semitones,
         speaker: settings.params.speaker,
     };
-    let mut slots = vec![slot(&mut engine, &models.files()?, params)?];
+    let mut slots = vec![slot(&mut engine, models, params)?];
     for choice in choices {
-        let files = models.with_voice(choice.voice.clone(), choice.index.clone()).files()?;
-        slots.push(slot(&mut engine, &files, choice.params(params))?);
+        let models = models.with_voice(choice.voice.clone(), choice.index.clone());
+        slots.push(slot(&mut engine, &models, choice.params(params))?);
     }
     if slots.len() > 1 {
         let mut budget = Duration::ZERO;
@@ -98,9 +98,13 @@ pub fn load(models: &ModelChoice, choices: &[SlotChoice], settings: &mut Session
 /// Rate at which voices are made ready before the device's is known; what they cost depends little on it.
 const USUAL_RATE_HZ: u32 = 48_000;
 
-fn slot(engine: &mut Engine<Cpu>, files: &ModelFiles, params: SlotParams) -> Result<Slot<Cpu>> {
+fn slot(engine: &mut Engine<Cpu>, models: &ModelChoice, params: SlotParams) -> Result<Slot<Cpu>> {
+    let files = models.files()?;
+    if let Some(note) = models.index_note(&files) {
+        tracing::warn!("{note}");
+    }
     let name = files.voice.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Slot { name, converter: engine.converter(files)?, params })
+    Ok(Slot { name, converter: engine.converter(&files)?, params })
 }
 
 #[cfg(test)]

@@ -4,15 +4,14 @@ use biquad::{Biquad, Coefficients, DirectForm2Transposed, Q_BUTTERWORTH_F64, Typ
 
 use super::SMOOTHING_MS;
 use crate::error::Result;
+use crate::params::HighPassParams;
 use crate::rt::smooth::Smoothed;
 use crate::rt::{Block, Node, Ports, RtNode, Setup};
 
-/// A Butterworth filter of second order at the live `high_pass_hz`, which fades out where that is 0.
+/// A Butterworth filter of second order that fades in and out. Live parameters:
+/// [`LiveParams::high_pass`](crate::params::LiveParams::high_pass).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HighPass;
-
-/// Cut-off that is used until one is chosen, in Hz.
-const FIRST_HZ: f32 = 80.0;
 
 impl Node for HighPass {
     fn ports(&self, rate_hz: u32) -> Ports {
@@ -20,9 +19,8 @@ impl Node for HighPass {
     }
 
     fn prepare(self: Box<Self>, setup: &Setup) -> Result<Box<dyn RtNode>> {
-        let chosen = setup.live.high_pass_hz;
-        let hz = if chosen > 0.0 { chosen } else { FIRST_HZ };
-        let amount = if chosen > 0.0 { 1.0 } else { 0.0 };
+        let HighPassParams { on, cutoff_hz: hz } = setup.live.high_pass;
+        let amount = if on { 1.0 } else { 0.0 };
         let ramp = setup.samples(SMOOTHING_MS);
         Ok(Box::new(RtHighPass {
             rate_hz: f64::from(setup.rate_hz),
@@ -50,13 +48,9 @@ struct RtHighPass {
 
 impl RtNode for RtHighPass {
     fn process(&mut self, block: &mut Block<'_>, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        let chosen = block.live.high_pass_hz;
-        if chosen > 0.0 {
-            self.hz.aim(chosen);
-            self.amount.aim(1.0);
-        } else {
-            self.amount.aim(0.0);
-        }
+        let HighPassParams { on, cutoff_hz } = block.live.high_pass;
+        self.hz.aim(cutoff_hz);
+        self.amount.aim(if on { 1.0 } else { 0.0 });
         for (out, &x) in outputs[0].iter_mut().zip(inputs[0]) {
             if self.hz.settled().is_none() {
                 self.filter.update_coefficients(coefficients(self.rate_hz, self.hz.advance()));

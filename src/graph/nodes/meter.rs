@@ -17,7 +17,7 @@ pub struct Levels {
     pub peak: f32,
     /// Root mean square over about 300 ms.
     pub rms: f32,
-    /// Samples at or above full scale, since the start.
+    /// Samples at or above full scale while the meter's graph led, so that of two graphs one counts each.
     pub clipped_samples: u64,
 }
 
@@ -61,11 +61,11 @@ struct RtMeter {
 }
 
 impl RtNode for RtMeter {
-    fn process(&mut self, _: &mut Block<'_>, inputs: &[&[f32]], _: &mut [&mut [f32]]) {
+    fn process(&mut self, block: &mut Block<'_>, inputs: &[&[f32]], _: &mut [&mut [f32]]) {
         for x in inputs[0].iter().filter(|x| x.is_finite()) {
             self.levels.peak = x.abs().max(self.levels.peak * self.fall);
             self.power += (x * x - self.power) * self.forget;
-            self.levels.clipped_samples += u64::from(x.abs() >= 1.0);
+            self.levels.clipped_samples += u64::from(block.leads && x.abs() >= 1.0);
         }
         self.levels.rms = self.power.sqrt();
         self.publish.publish(self.levels);

@@ -12,7 +12,12 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start(rate_hz: u32) -> Self {
-        Self { start: Instant::now(), rate_hz, taken: 0 }
+        Self::since(Instant::now(), rate_hz)
+    }
+
+    /// A clock that was started at `start`.
+    pub(super) fn since(start: Instant, rate_hz: u32) -> Self {
+        Self { start, rate_hz, taken: 0 }
     }
 
     /// Takes `frames` frames; they are due when the clock is at their end.

@@ -85,6 +85,8 @@ pub struct DeviceTelemetry {
     pub freewheel: bool,
     /// Whether the callback has real-time priority.
     pub priority: Priority,
+    /// Which, as the system counts, 1 to 99; 0 if it has none or no one has said.
+    pub priority_level: u8,
 }
 
 impl DeviceTelemetry {

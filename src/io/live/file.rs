@@ -9,7 +9,9 @@ use super::device::{DeviceEvent, DeviceFormat, DeviceState};
 use super::open::{OpenDevice, RunningDevice};
 use super::priority::ask_for_real_time;
 use super::seat::{Callback, Seat};
+use crate::dsp::rate::{resample, resampled_len};
 use crate::error::{Error, Result};
+use crate::geometry::Geometry;
 use crate::io::read::read;
 use crate::io::write::{Encoding, write};
 use crate::units::Recording;
@@ -25,9 +27,9 @@ pub enum Pace {
 
 /// A recording as a device of one channel each way.
 ///
-/// The file it writes is as long as the one it reads and in step with it: the latency of the graph is cut off in front,
-/// and at the end silence is played until the last sample is out. If it is stopped early, the file holds what was read
-/// until then, and as much.
+/// The file it writes is as long as the one it reads, at its rate and in step with it: the latency of the graph is cut
+/// off in front, and at the end silence is played until the last sample is out. If it is stopped early, the file holds
+/// what was read until then, and as much.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileDevice {
     /// The recording to be read.
@@ -36,10 +38,23 @@ pub struct FileDevice {
     pub output: PathBuf,
     /// How it is written.
     pub encoding: Encoding,
+    /// Rate at which it is played, in Hz; if none is named, the recording's own, or 44.1 or 48 kHz where no stream takes
+    /// that. It is resampled to it, and what is written is resampled back.
+    pub rate_hz: Option<u32>,
     /// Frames of each callback, at least 1.
     pub block_frames: usize,
     /// How fast it is played.
     pub pace: Pace,
+}
+
+/// The rate at which a recording of `rate_hz` is played unless one is named: its own, or a usual one.
+fn playable(rate_hz: u32) -> u32 {
+    const USUAL: [u32; 2] = [44_100, 48_000];
+    if Geometry::takes_rate(rate_hz) {
+        return rate_hz;
+    }
+    // A whole multiple is the gentlest.
+    USUAL.into_iter().find(|usual| usual.is_multiple_of(rate_hz.max(1))).unwrap_or(USUAL[1])
 }
 
 impl Backend for FileDevice {
@@ -47,9 +62,20 @@ impl Backend for FileDevice {
         if self.block_frames == 0 {
             return Err(Error::argument("block", "at least 1 frame", 0));
         }
-        let recording = read(&self.input)?.recording;
+        let source = read(&self.input)?.recording;
+        let whole = Extent { samples: source.samples.len(), rate_hz: source.sample_rate_hz };
+        let rate_hz = self.rate_hz.unwrap_or_else(|| playable(whole.rate_hz));
+        if rate_hz != whole.rate_hz {
+            tracing::warn!(
+                "{}: played at {rate_hz} Hz instead of {} Hz, and written at {} Hz again",
+                self.input.display(),
+                whole.rate_hz,
+                whole.rate_hz
+            );
+        }
+        let recording = resample(&source, rate_hz)?;
         let format = DeviceFormat {
-            rate_hz: recording.sample_rate_hz,
+            rate_hz,
             block_frames: self.block_frames,
             max_block_frames: self.block_frames,
             inputs: 1,
@@ -64,15 +90,25 @@ impl Backend for FileDevice {
         Ok(OpenDevice::new(format, seat, move |processor| {
             running.put(Box::new(processor));
             running.set_state(DeviceState::Running);
-            let player = Player::new(device, recording, running.clone());
+            let player = Player::new(device, recording, whole, running.clone());
             RunningDevice::run(running, format, move || player.run()).complete()
         }))
     }
 }
 
+/// How long a recording is, and at which rate.
+#[derive(Clone, Copy)]
+struct Extent {
+    samples: usize,
+    rate_hz: u32,
+}
+
 struct Player {
     device: FileDevice,
+    /// At the rate at which it is played.
     recording: Recording,
+    /// As it was read.
+    whole: Extent,
     seat: Arc<Seat>,
     callback: Callback,
     clock: Clock,
@@ -80,10 +116,10 @@ struct Player {
 }
 
 impl Player {
-    fn new(device: FileDevice, recording: Recording, seat: Arc<Seat>) -> Self {
+    fn new(device: FileDevice, recording: Recording, whole: Extent, seat: Arc<Seat>) -> Self {
         let callback = seat.callback(1);
         let played = Vec::with_capacity(recording.samples.len() + device.block_frames);
-        Self { clock: Clock::start(recording.sample_rate_hz), device, recording, seat, callback, played }
+        Self { clock: Clock::start(recording.sample_rate_hz), device, recording, whole, seat, callback, played }
     }
 
     /// Plays all, then writes what came out.
@@ -93,6 +129,7 @@ impl Player {
         }
         self.clock = Clock::start(self.recording.sample_rate_hz);
         let samples = std::mem::take(&mut self.recording.samples);
+        let all = samples.len();
         let mut latency = None;
         let mut heard = 0;
         for block in samples.chunks(self.device.block_frames) {
@@ -112,8 +149,18 @@ impl Player {
         }
         self.drain(heard + latency);
         let samples = self.played[latency..latency + heard].to_vec();
-        let recording = Recording { samples, sample_rate_hz: self.recording.sample_rate_hz };
-        let problem = write(&self.device.output, &recording, self.device.encoding).err();
+        let played = Recording { samples, sample_rate_hz: self.recording.sample_rate_hz };
+        // Two roundings may differ from none.
+        let count = if heard == all {
+            self.whole.samples
+        } else {
+            resampled_len(heard, played.sample_rate_hz, self.whole.rate_hz).min(self.whole.samples)
+        };
+        let written = resample(&played, self.whole.rate_hz).and_then(|mut recording| {
+            recording.samples.resize(count, 0.0);
+            write(&self.device.output, &recording, self.device.encoding)
+        });
+        let problem = written.err();
         if let Some(error) = &problem {
             self.seat.send(DeviceEvent::Failed { reason: error.to_string() });
         }

@@ -32,19 +32,24 @@ impl<T: Send + 'static> Job<T> {
     pub(super) fn result(self) -> Result<Option<T>, Self> {
         if self.is_done() { Ok(self.thread.join().ok()) } else { Err(self) }
     }
+
+    /// The result, if there is one when the job is as old as `limit`; otherwise the job is left behind.
+    pub(super) fn wait(self, limit: Duration) -> Option<T> {
+        let mut job = self;
+        loop {
+            job = match job.result() {
+                Ok(result) => return result,
+                Err(job) if job.age() > limit => return None,
+                Err(job) => job,
+            };
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// What `work` gives, if it gives it within `limit`; otherwise it is left behind.
 pub(super) fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let mut job = Job::begin(work)?;
-    loop {
-        job = match job.result() {
-            Ok(result) => return result,
-            Err(job) if job.age() > limit => return None,
-            Err(job) => job,
-        };
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    Job::begin(work)?.wait(limit)
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub use listing::{DeviceInfo, DirectionInfo, HostInfo};
 pub use loopback::Loopback;
 pub use midi::MidiInbox;
 pub use null::{Null, NullClock};
-pub use open::{OpenDevice, RunningDevice, Stopped};
+pub use open::{OpenDevice, Release, RunningDevice, Stopped};
 #[cfg(feature = "cpal")]
 pub use sound_card::{Choice, SoundCard};
 

@@ -70,6 +70,12 @@ impl NullClock {
         self.seat.send(DeviceEvent::OtherRate { rate_hz });
     }
 
+    /// The device reports other latencies, in samples from the microphone to the callback and from there to the
+    /// loudspeaker.
+    pub fn set_latencies(&mut self, input_samples: usize, output_samples: usize) {
+        self.seat.set_latencies(input_samples, output_samples);
+    }
+
     /// The device has lost data.
     pub fn xrun(&mut self) {
         self.seat.count_xrun();

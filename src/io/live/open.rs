@@ -59,6 +59,26 @@ pub struct RunningDevice {
     thread: Option<JoinHandle<Option<Error>>>,
     /// Time that it may take to stop; nothing for as long as it takes.
     patience: Option<Duration>,
+    /// Whether its thread can let the device go, and stand in for it.
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    stands_in: bool,
+}
+
+/// A device that is being let go, for another thread to wait for.
+pub struct Release {
+    seat: Arc<Seat>,
+}
+
+impl Release {
+    /// Waits until the device is closed, for at most `limit`; says whether it is.
+    #[must_use]
+    pub fn wait(&self, limit: Duration) -> bool {
+        let start = Instant::now();
+        while !self.seat.is_released() && start.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.seat.is_released()
+    }
 }
 
 /// What a device gives back.
@@ -80,7 +100,21 @@ impl RunningDevice {
     ) -> Self {
         let thread = std::thread::Builder::new().name("syrinx device".into()).spawn(work);
         let thread = thread.inspect_err(|error| seat.send(DeviceEvent::Failed { reason: error.to_string() })).ok();
-        Self { seat, format, thread, patience: Some(STOPPING) }
+        Self {
+            seat,
+            format,
+            thread,
+            patience: Some(STOPPING),
+            #[cfg(any(feature = "jack", feature = "cpal"))]
+            stands_in: false,
+        }
+    }
+
+    /// The same for a device whose thread closes it where it is to be let go, and runs the graph on silence from then on.
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    pub(super) fn standing_in(mut self) -> Self {
+        self.stands_in = true;
+        self
     }
 
     /// The same for a device that no server can hang, and that has work to complete when it stops.
@@ -91,7 +125,14 @@ impl RunningDevice {
 
     /// A device that needs no looking after.
     pub(super) fn unattended(seat: Arc<Seat>, format: DeviceFormat) -> Self {
-        Self { seat, format, thread: None, patience: Some(STOPPING) }
+        Self {
+            seat,
+            format,
+            thread: None,
+            patience: Some(STOPPING),
+            #[cfg(any(feature = "jack", feature = "cpal"))]
+            stands_in: false,
+        }
     }
 
     /// What it was like when it was opened.
@@ -128,6 +169,21 @@ impl RunningDevice {
         let problem = self.close();
         let processor = self.seat.take(LAST_CALLBACK).map(|processor| *processor);
         Stopped { processor, telemetry: self.seat.telemetry(), problem }
+    }
+
+    /// Begins to let the device go, so that it can be opened anew. A device with a server does not wait for that, and runs
+    /// its graph on silence at clock speed until it is [closed](Self::close); others are closed here.
+    #[must_use]
+    pub fn release(&mut self) -> Release {
+        #[cfg(any(feature = "jack", feature = "cpal"))]
+        if let Some(thread) = self.thread.as_ref().filter(|thread| self.stands_in && !thread.is_finished()) {
+            self.seat.ask_to_release();
+            thread.thread().unpark();
+            return Release { seat: self.seat.clone() };
+        }
+        self.close();
+        self.seat.set_released();
+        Release { seat: self.seat.clone() }
     }
 
     /// Closes the device, within a few seconds even if its server hangs; returns what went wrong. What it counted can

@@ -12,7 +12,7 @@ use crossbeam::atomic::AtomicCell;
 use crossbeam::queue::ArrayQueue;
 
 use super::device::{DeviceEvent, DeviceFormat, DeviceState, DeviceTelemetry};
-use super::priority::Priority;
+use super::priority::{self, Priority};
 use crate::graph::Processor;
 use crate::rt::guard;
 
@@ -44,7 +44,13 @@ pub(super) struct Seat {
     returns: AtomicU64,
     freewheel: AtomicBool,
     priority: AtomicU8,
+    priority_level: AtomicU8,
     stop: AtomicBool,
+    /// Whether the device is to be let go.
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    release: AtomicBool,
+    /// Whether it was.
+    released: AtomicBool,
     events: ArrayQueue<DeviceEvent>,
 }
 
@@ -71,7 +77,11 @@ impl Seat {
             returns: AtomicU64::new(0),
             freewheel: AtomicBool::new(false),
             priority: AtomicU8::new(Priority::Unknown as u8),
+            priority_level: AtomicU8::new(0),
             stop: AtomicBool::new(false),
+            #[cfg(any(feature = "jack", feature = "cpal"))]
+            release: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             events: ArrayQueue::new(EVENTS),
         })
     }
@@ -199,7 +209,10 @@ impl Seat {
         }
     }
 
+    /// Takes note of the priority of audio; of one that was granted on its own thread.
     pub(super) fn set_priority(&self, priority: Priority) {
+        let level = if priority == Priority::RealTime { priority::level_of_this_thread() } else { 0 };
+        self.priority_level.store(level, Ordering::Relaxed);
         if self.priority.swap(priority as u8, Ordering::Relaxed) != priority as u8 {
             self.send_plain(DeviceEvent::Priority(priority));
         }
@@ -211,6 +224,25 @@ impl Seat {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    pub(super) fn ask_to_release(&self) {
+        self.release.store(true, Ordering::Release);
+    }
+
+    #[cfg(any(feature = "jack", feature = "cpal"))]
+    pub(super) fn is_releasing(&self) -> bool {
+        self.release.load(Ordering::Acquire)
+    }
+
+    /// The device was let go: another may take its place.
+    pub(super) fn set_released(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 
     pub(super) fn telemetry(&self) -> DeviceTelemetry {
@@ -230,6 +262,7 @@ impl Seat {
             returns: self.returns.load(Ordering::Relaxed),
             freewheel: self.freewheels(),
             priority: Priority::from_code(self.priority.load(Ordering::Relaxed)),
+            priority_level: self.priority_level.load(Ordering::Relaxed),
         }
     }
 }

@@ -25,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Time that closing may take.
 const CLOSING: Duration = Duration::from_secs(2);
+/// Silence that the graph is fed at once at most, where the supervisor itself was held up: it waits in queues.
+const MOST_AT_ONCE: Duration = Duration::from_secs(3);
 /// Blocks per second that the graph is fed while the device is lost.
 const STANDBY_BLOCKS_PER_SECOND: usize = 100;
 
@@ -75,7 +77,7 @@ pub(super) fn open<C: Connector>(connector: C) -> Result<OpenDevice> {
             seat.put(Box::new(processor));
             seat.set_state(DeviceState::Running);
             let supervisor = Supervisor::new(connector, seat.clone(), connection, format);
-            RunningDevice::run(seat, format, move || supervisor.run())
+            RunningDevice::run(seat, format, move || supervisor.run()).standing_in()
         }
     };
     Ok(OpenDevice::new(format, seat, start))
@@ -102,6 +104,10 @@ enum Line<C> {
     Down { retry: Instant, old: Option<C> },
     /// It is being made.
     Opening(Job<Result<(C, DeviceFormat)>>),
+    /// It is being closed for good.
+    Closing(Job<()>),
+    /// It is closed for good.
+    Closed,
 }
 
 struct Supervisor<C: Connector> {
@@ -144,18 +150,23 @@ impl<C: Connector> Supervisor<C> {
 
     fn run(mut self) -> Option<Error> {
         while !self.seat.is_stopping() {
+            let releasing = self.seat.is_releasing();
             if let Some(line) = self.line.take() {
-                self.line = Some(self.advance(line));
+                self.line = Some(if releasing { self.let_go(line) } else { self.advance(line) });
             }
-            self.listen();
-            self.announce();
+            if !releasing {
+                self.listen();
+                self.announce();
+            }
             self.stand_in();
             let calm = self.lost.is_none() && matches!(self.line, Some(Line::Up(_)));
             std::thread::park_timeout(if calm { CALM } else { BUSY });
         }
         self.seat.dismiss();
-        if let Some(Line::Up(connection) | Line::Down { old: Some(connection), .. }) = self.line.take() {
-            drop(Closing(Some(connection)));
+        match self.line.take() {
+            Some(Line::Up(connection) | Line::Down { old: Some(connection), .. }) => drop(Closing(Some(connection))),
+            Some(Line::Closing(job)) => drop(job.wait(CLOSING)),
+            _ => {}
         }
         None
     }
@@ -204,7 +215,34 @@ impl<C: Connector> Supervisor<C> {
                     Line::Opening(job)
                 }
             },
+            closing @ (Line::Closing(_) | Line::Closed) => closing,
         }
+    }
+
+    /// Moves on with closing the connection for good, without waiting. The graph runs on silence from now on.
+    fn let_go(&mut self, line: Line<C::Connection>) -> Line<C::Connection> {
+        self.lose("it is opened anew");
+        let connection = match line {
+            Line::Up(connection) | Line::Down { old: Some(connection), .. } => Some(connection),
+            Line::Tended(job) => match job.result() {
+                Ok(connection) => connection,
+                Err(job) => return Line::Tended(job),
+            },
+            Line::Opening(job) => match job.result() {
+                Ok(opened) => opened.and_then(Result::ok).map(|(connection, _)| connection),
+                Err(job) => return Line::Opening(job),
+            },
+            Line::Closing(job) => match job.result() {
+                Ok(_) => None,
+                Err(job) => return Line::Closing(job),
+            },
+            Line::Down { old: None, .. } | Line::Closed => None,
+        };
+        let Some(connection) = connection else {
+            self.seat.set_released();
+            return Line::Closed;
+        };
+        Job::begin(move || drop(connection)).map_or(Line::Closed, Line::Closing)
     }
 
     /// The next attempt, after a pause.
@@ -271,7 +309,9 @@ impl<C: Connector> Supervisor<C> {
     fn lose(&mut self, reason: &str) {
         if self.lost.is_none() {
             tracing::warn!("{}: lost: {reason}", self.connector.name());
-            self.lost = Some((Instant::now(), Clock::start(self.format.rate_hz)));
+            // What is recorded keeps its length by the clock. A server without one has none.
+            let since = if self.seat.freewheels() { Instant::now() } else { self.heard };
+            self.lost = Some((Instant::now(), Clock::since(since, self.format.rate_hz)));
             self.seat.lose(reason);
         }
     }
@@ -299,7 +339,7 @@ impl<C: Connector> Supervisor<C> {
     /// Runs the graph on silence at clock speed while the device is lost: recordings, swaps and meters go on.
     fn stand_in(&mut self) {
         let Some((_, clock)) = &mut self.lost else { return };
-        if clock.behind() > SILENCE {
+        if clock.behind() > MOST_AT_ONCE {
             *clock = Clock::start(self.format.rate_hz);
         }
         let frames = (self.format.rate_hz as usize / STANDBY_BLOCKS_PER_SECOND).max(1);
@@ -323,4 +363,119 @@ fn tended<C: Connection>(mut connection: C) -> Line<C> {
         connection
     });
     job.map_or_else(|| Line::Down { retry: Instant::now() + FIRST_PAUSE, old: None }, Line::Tended)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::graph::{GraphHandle, processor};
+    use crate::rt::events::event_queue;
+
+    /// A way to a device that never calls back.
+    struct Mute {
+        closed: Arc<AtomicBool>,
+        /// What closing it waits for.
+        hang: Mutex<Option<Receiver<()>>>,
+    }
+
+    struct MuteConnection {
+        closed: Arc<AtomicBool>,
+        hang: Option<Receiver<()>>,
+    }
+
+    impl Connector for Mute {
+        type Connection = MuteConnection;
+
+        fn connect(&self, _: &Arc<Seat>, _: u64) -> Result<(MuteConnection, DeviceFormat)> {
+            let hang = self.hang.lock().expect("no panic").take();
+            let format = DeviceFormat {
+                rate_hz: 48_000,
+                block_frames: 64,
+                max_block_frames: 64,
+                inputs: 1,
+                outputs: 1,
+                input_latency_samples: 0,
+                output_latency_samples: 0,
+            };
+            Ok((MuteConnection { closed: self.closed.clone(), hang }, format))
+        }
+
+        fn patience(&self) -> Duration {
+            Duration::from_secs(2)
+        }
+
+        fn name(&self) -> String {
+            "mute".into()
+        }
+    }
+
+    impl Connection for MuteConnection {
+        fn failure(&mut self, _: Duration) -> Option<String> {
+            None
+        }
+
+        fn wants_tending(&self) -> bool {
+            false
+        }
+
+        fn tend(&mut self) {}
+    }
+
+    impl Drop for MuteConnection {
+        fn drop(&mut self) {
+            let _ = self.hang.take().map(|hang| hang.recv());
+            self.closed.store(true, Ordering::Release);
+        }
+    }
+
+    fn running(hang: Option<Receiver<()>>) -> (GraphHandle, RunningDevice, Arc<AtomicBool>) {
+        let closed = Arc::new(AtomicBool::new(false));
+        let device = open(Mute { closed: closed.clone(), hang: Mutex::new(hang) }).expect("a device");
+        let (control, processor) = processor(&device.format().graph_settings(), event_queue(64).0);
+        (control, device.start(processor), closed)
+    }
+
+    fn until(what: &str, mut happened: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !happened() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_let_go_is_closed_while_its_graph_runs_on_silence_however_long_that_takes() {
+        let (let_close, hang) = channel();
+        for hang in [None, Some(hang)] {
+            let hangs = hang.is_some();
+            let (_control, mut device, closed) = running(hang);
+            let start = Instant::now();
+            let release = device.release();
+            assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+            let limit = Duration::from_millis(if hangs { 100 } else { 20_000 });
+            assert_eq!((release.wait(limit), closed.load(Ordering::Acquire)), (!hangs, !hangs));
+            let before = device.telemetry().standby_frames;
+            until("silence in its place", || device.telemetry().standby_frames > before + 4800);
+            assert_eq!(device.telemetry().state, DeviceState::Lost);
+            if hangs {
+                let_close.send(()).expect("it waits");
+                assert!(release.wait(Duration::from_secs(20)) && closed.load(Ordering::Acquire));
+            }
+            assert!(device.stop().processor.is_some());
+        }
+    }
+
+    #[test]
+    fn silence_stands_for_a_device_from_its_last_callback_on() {
+        let start = Instant::now();
+        let (_control, device, _) = running(None);
+        assert!(device.wait_for(DeviceState::Lost, Duration::from_secs(20)));
+        // What passed until it was given up is made up for.
+        let behind = || start.elapsed().as_secs_f64() - device.telemetry().standby_frames as f64 / 48_000.0;
+        until("all of the time", || behind() < 0.5);
+    }
 }

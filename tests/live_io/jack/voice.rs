@@ -1,7 +1,8 @@
 //! A voice between two clients: whole sessions through a real server.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use syrinx::engine::{Engine, ModelFiles, TrackerFile};
 use syrinx::geometry::Timing;
@@ -165,6 +166,7 @@ fn a_session_goes_on_when_the_server_changes_its_block_and_comes_back_at_another
             let server = jackd(1024);
             let settings = SessionSettings { record: Some(record), ..settings() };
             let mut session = Session::start(Box::new(insert()), small_voice(), &settings).expect("a session");
+            let began = Instant::now();
             let before = session.latency().processing;
             let player = Player::start_over_and_over(speech());
             player.go();
@@ -189,6 +191,10 @@ fn a_session_goes_on_when_the_server_changes_its_block_and_comes_back_at_another
             let _server = jackd_at(44_100, 512);
             wait_for_cause(&mut session, Cause::OtherRate { rate_hz: 44_100 });
             assert_eq!(session.device().format().rate_hz, 44_100);
+            // The one that found the other rate has left its name to this.
+            let ports = Command::new("jack_lsp").args(["-s", "syrinx-other", "voice"]).output().expect("jack_lsp");
+            let ports = String::from_utf8_lossy(&ports.stdout).into_owned();
+            assert_eq!(ports.lines().collect::<Vec<_>>(), ["voice:in", "voice:out"]);
             let player = Player::start_over_and_over(speech());
             player.go();
             wait_until("the voice is heard again", LONG, || heard(&mut session));
@@ -199,13 +205,19 @@ fn a_session_goes_on_when_the_server_changes_its_block_and_comes_back_at_another
             };
             assert!(seen.iter().any(told), "{seen:?}");
             let recording = session.stop().recording.expect("a recording");
+            let lasted = began.elapsed().as_secs_f64();
             assert!(recording.failure.is_none() && recording.lost_frames == 0, "{recording:?}");
-            let rates: Vec<u32> = recording
+            let files: Vec<(u32, u32)> = recording
                 .files
                 .iter()
-                .map(|file| hound::WavReader::open(file).expect("a file").spec().sample_rate)
+                .map(|file| hound::WavReader::open(file).expect("a file"))
+                .map(|file| (file.spec().sample_rate, file.duration()))
                 .collect();
-            assert_eq!(rates, [48_000, 44_100]);
+            assert_eq!(files.iter().map(|(rate_hz, _)| *rate_hz).collect::<Vec<_>>(), [48_000, 44_100]);
+            // It keeps its length by the clock, with silence for the time without a server.
+            let recorded: f64 = files.iter().map(|(rate_hz, frames)| f64::from(*frames) / f64::from(*rate_hz)).sum();
+            println!("{recorded:.3} s recorded in {lasted:.3} s");
+            assert!((recorded - lasted).abs() < 0.3, "{recorded:.3} s recorded in {lasted:.3} s");
         },
     );
 }

@@ -575,6 +575,7 @@ mod tests {
             returns: 0,
             freewheel: false,
             priority: Priority::RealTime,
+            priority_level: 60,
         };
         let worker = WorkerTelemetry {
             chunks,

@@ -20,7 +20,7 @@ pub enum Key {
 }
 
 /// Keys by what they do, for the list of keys.
-pub const HELP: [(&str, &str); 11] = [
+pub const HELP: [(&str, &str); 14] = [
     ("up down, ] [", "transpose by a semitone"),
     ("} {", "transpose by an octave"),
     ("f F", "formants up, down by half a semitone"),
@@ -29,6 +29,9 @@ pub const HELP: [(&str, &str); 11] = [
     ("1 to 9", "voice of this slot"),
     ("b, space", "bypass: only the input is heard"),
     ("m", "mute"),
+    ("g", "noise gate"),
+    ("> <", "gate opens at 3 dB more, less"),
+    ("p; L l", "high-pass; limit 1 dB higher, lower"),
     ("r", "forget the highest peaks"),
     ("?", "show or hide this list"),
     ("q, Ctrl-C", "end"),
@@ -57,6 +60,12 @@ pub fn meaning(key: KeyEvent) -> Option<Key> {
         KeyCode::Char('-') => step(Setting::OutputGain, -1.0),
         KeyCode::Char('b' | ' ') => Some(Key::Order(Command::Toggle(Switch::Bypass))),
         KeyCode::Char('m') => Some(Key::Order(Command::Toggle(Switch::Mute))),
+        KeyCode::Char('g') => Some(Key::Order(Command::Toggle(Switch::Gate))),
+        KeyCode::Char('>') => step(Setting::GateThreshold, 3.0),
+        KeyCode::Char('<') => step(Setting::GateThreshold, -3.0),
+        KeyCode::Char('p') => Some(Key::Order(Command::Toggle(Switch::HighPass))),
+        KeyCode::Char('L') => step(Setting::Ceiling, 1.0),
+        KeyCode::Char('l') => step(Setting::Ceiling, -1.0),
         KeyCode::Char(digit @ '1'..='9') => Some(Key::Order(Command::Slot(digit as usize - '0' as usize))),
         KeyCode::Char('r') => Some(Key::ResetPeaks),
         KeyCode::Char('?' | 'h') => Some(Key::Help),
@@ -77,6 +86,8 @@ mod tests {
         assert_eq!(plain(KeyCode::Up), plain(KeyCode::Char(']')));
         assert_eq!(plain(KeyCode::Char('3')), Some(Key::Order(Command::Slot(3))));
         assert_eq!(plain(KeyCode::Char(' ')), plain(KeyCode::Char('b')));
+        assert_eq!(plain(KeyCode::Char('p')), Some(Key::Order(Command::Toggle(Switch::HighPass))));
+        assert_eq!(plain(KeyCode::Char('<')), Some(Key::Order(Command::Step(Setting::GateThreshold, -3.0))));
         assert_eq!((plain(KeyCode::Char('0')), plain(KeyCode::Char('x'))), (None, None));
         let control = |code| meaning(KeyEvent::new(code, KeyModifiers::CONTROL));
         assert_eq!((control(KeyCode::Char('c')), control(KeyCode::Char('b'))), (Some(Key::End), None));

@@ -34,7 +34,7 @@ impl About {
     /// What stays as it is for `session`.
     #[must_use]
     pub fn of(args: &LiveArgs, session: &Session<Cpu>) -> Self {
-        Self { host: args.device.host.clone(), record: args.record.clone(), budget: session.budget() }
+        Self { host: args.host().to_owned(), record: args.record.clone(), budget: session.budget() }
     }
 }
 

@@ -3,6 +3,9 @@
 //! One [`Capture`] per channel, each with a ring. Control builds a bridge for the blocks that it saw and hands its ends
 //! over; an end that is replaced comes back to be freed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::streams::Arrival;
 use crate::error::Result;
 use crate::graph::nodes::Capture;
@@ -34,8 +37,17 @@ struct Captures(Vec<Box<dyn RtNode>>);
 pub(super) fn crossing() -> (BridgeControl, Far, Near) {
     let (to_far, far) = hand_over();
     let (to_near, near) = hand_over();
-    let control = BridgeControl { to_far, to_near, built: Built::default(), telemetry: Vec::new(), gaps: 0 };
-    (control, Far { arriving: far, rings: None }, Near { arriving: near, captures: None })
+    let overflows = Arc::new(AtomicU64::new(0));
+    let control = BridgeControl {
+        to_far,
+        to_near,
+        built: Built::default(),
+        telemetry: Vec::new(),
+        gaps: 0,
+        overflows: overflows.clone(),
+        told_overflows: 0,
+    };
+    (control, Far { arriving: far, rings: None, full: false, overflows }, Near { arriving: near, captures: None })
 }
 
 /// Control's end.
@@ -46,6 +58,9 @@ pub(super) struct BridgeControl {
     telemetry: Vec<SnapshotRx<CaptureTelemetry>>,
     /// Gaps counted so far.
     gaps: u64,
+    /// Times that captured audio did not fit, and how many of them were told.
+    overflows: Arc<AtomicU64>,
+    told_overflows: u64,
 }
 
 /// What a bridge was built for, and how full it is.
@@ -138,13 +153,16 @@ impl BridgeControl {
         self.built.age * self.built.ratio + self.built.filter_samples
     }
 
-    /// Times that audio was missing or too much, since the last call.
+    /// Times that audio was missing, too much or did not fit, since the last call.
     pub(super) fn new_gaps(&mut self) -> u64 {
         let telemetry = self.telemetry.iter_mut().map(SnapshotRx::latest);
         let gaps = telemetry.map(|seen| seen.starvation.times + seen.drops).max();
         let new = gaps.unwrap_or_default().saturating_sub(self.gaps);
         self.gaps += new;
-        new
+        let overflows = self.overflows.load(Ordering::Relaxed);
+        let new_overflows = overflows - self.told_overflows;
+        self.told_overflows = overflows;
+        new + new_overflows
     }
 }
 
@@ -152,6 +170,9 @@ impl BridgeControl {
 pub(super) struct Far {
     arriving: Receiver<Rings>,
     rings: Option<Box<Rings>>,
+    /// Whether what came last did not fit: all that is lost in a row is one gap.
+    full: bool,
+    overflows: Arc<AtomicU64>,
 }
 
 impl Far {
@@ -169,10 +190,13 @@ impl Far {
         self.rings.as_ref().and_then(|rings| rings.0.first()).map_or(0, AudioTx::sent)
     }
 
-    /// Sends samples of one channel.
+    /// Sends samples of one channel. What does not fit is lost; the first channel counts it for all.
     pub(super) fn send(&mut self, channel: usize, samples: &[f32]) {
-        if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.0.get_mut(channel)) {
-            ring.push(samples);
+        let Some(ring) = self.rings.as_mut().and_then(|rings| rings.0.get_mut(channel)) else { return };
+        let is_lost = ring.push(samples) < samples.len();
+        if channel == 0 {
+            self.overflows.fetch_add(u64::from(is_lost && !self.full), Ordering::Relaxed);
+            self.full = is_lost;
         }
     }
 }
@@ -229,5 +253,31 @@ mod tests {
         assert!((captured[0][63] - 0.25).abs() < 1e-3 && (captured[1][63] + 0.5).abs() < 1e-3, "{:?}", captured[0]);
         assert_eq!(control.new_gaps(), 0);
         assert!(control.is_outgrown(64, 65) && !control.is_outgrown(83, 64));
+    }
+
+    #[test]
+    fn what_does_not_fit_while_the_output_stands_still_is_one_gap_of_all_channels() {
+        let (mut control, mut far, mut near) = crossing();
+        control.build(48_000, 2, 48_000, 64, 64).expect("a bridge");
+        far.turn();
+        near.turn();
+        let stand_still = |far: &mut Far| {
+            for _ in 0..200 {
+                far.send(0, &[0.25; 64]);
+                far.send(1, &[0.25; 64]);
+            }
+        };
+        stand_still(&mut far);
+        assert_eq!((control.new_gaps(), control.new_gaps()), (1, 0));
+        // What is too old is left out then, which is another gap.
+        let mut captured = vec![vec![0.0; PIECE]; 2];
+        for _ in 0..20 {
+            near.receive(&mut captured, 64);
+            far.send(0, &[0.25; 64]);
+            far.send(1, &[0.25; 64]);
+        }
+        assert_eq!(control.new_gaps(), 1);
+        stand_still(&mut far);
+        assert_eq!(control.new_gaps(), 1);
     }
 }
