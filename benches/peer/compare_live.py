@@ -20,13 +20,13 @@ def run_torch(args, threads: int) -> dict:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["chunk_ms"]
 
 
-def run_syrinx(args, threads: int, folder: str) -> dict:
+def run_syrinx(args, threads: int, folder: str, precision: str) -> dict:
     """The whole live engine: graph and worker, a recording for a device, as fast as it goes."""
     weights = [os.path.join(args.weights, name) for name in ("voice.pth", "hubert", "rmvpe.pt")]
     command = [args.syrinx, "--quiet", "--threads", str(threads), "live", "--host", "file", "--fast", "--json-lines"]
     command += ["--chunk", "250", "--context", "2500", "--crossfade", "50"]
     command += ["--voice", weights[0], "--encoder", weights[1], "--f0", "rmvpe", "--pitch-model", weights[2]]
-    command += ["--in", args.audio, "--out", os.path.join(folder, "out.wav")]
+    command += ["--in", args.audio, "--out", os.path.join(folder, "out.wav"), "--force", "--encoder-precision", precision]
     lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     last = json.loads(lines[-1])
     assert last["failed"] == 0 and last["shed"] == 0 and last["chunks"] > 10, last
@@ -37,16 +37,18 @@ def main() -> None:
     args = arguments(__doc__)
     prepare(args)
     print(heading(args, "benches/peer/compare_live.py"))
-    print("\n| threads | | Syrinx | PyTorch | PyTorch / Syrinx |\n|---:|---|---:|---:|---:|")
+    print("\n| threads | | Syrinx, live default | all f32 | PyTorch, f32 | PyTorch / Syrinx | / all f32 |\n|---:|---|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         for threads in args.threads:
-            syrinx, torch = [], []
+            reduced, full, torch = [], [], []
             for _ in range(args.rounds):
                 torch.append(run_torch(args, threads))
-                syrinx.append(run_syrinx(args, threads, folder))
+                reduced.append(run_syrinx(args, threads, folder, "reduced"))
+                full.append(run_syrinx(args, threads, folder, "full"))
             for name, words in (("p50", "chunk of 250 ms takes, p50 (ms)"), ("max", "the longest (ms)")):
-                own, peer = (statistics.median(run[name] for run in runs) for runs in (syrinx, torch))
-                print(f"| {threads} | {words} | {own:.3g} | {peer:.3g} | {peer / own:.2f} |", flush=True)
+                own, exact, peer = (statistics.median(run[name] for run in runs) for runs in (reduced, full, torch))
+                times = f"{own:.3g} | {exact:.3g} | {peer:.3g} | {peer / own:.2f} | {peer / exact:.2f}"
+                print(f"| {threads} | {words} | {times} |", flush=True)
 
 
 if __name__ == "__main__":

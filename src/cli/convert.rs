@@ -10,12 +10,11 @@ use super::jobs::{self, Job};
 use super::plot;
 use super::progress::Progress;
 use super::report::{Failure, FileReport, Report, rtf, stage_reports};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::pitch_curve;
 use crate::io::read::read;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
-use crate::nn::Cpu;
+use crate::nn::ops::Precision;
 use crate::params::{ConversionParams, Lengths, Unvoiced};
 use crate::path::offline::{Conversion, Request};
 use crate::path::window::WindowSizes;
@@ -263,7 +262,7 @@ pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     if let Some(note) = plan.models.index_note(&files) {
         progress.note(&note);
     }
-    let mut converter = Engine::<Cpu>::new(Default::default()).converter(&files)?;
+    let mut converter = plan.models.engine(Precision::Full).converter(&files)?;
     plan.check_encodings(Some(plan.output_rate_hz.unwrap_or(converter.sample_rate_hz())))?;
     run(plan, progress, started.elapsed().as_secs_f64(), |recording, share_done| {
         let request = Request {

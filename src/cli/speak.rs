@@ -12,12 +12,12 @@ use tokio::runtime::{Handle, Runtime};
 use super::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use super::device::{OutputArgs, TimingArgs};
 use super::live::on_interrupt;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::live::Backend;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
 use crate::live::Playback;
 use crate::nn::Cpu;
+use crate::nn::ops::Precision;
 use crate::params::ConversionParams;
 use crate::path::Converter;
 use crate::path::stream::{JoinKind, Stream, StreamSettings};
@@ -155,7 +155,7 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
     } else {
         Speech::of_text(runtime.handle(), source, &args.text, manner)
     };
-    let voice = Engine::<Cpu>::new(Default::default()).converter(&files)?;
+    let voice = models.engine(Precision::Reduced).converter(&files)?;
     let stream = stream(voice, sink.rate_hz(), args, &params)?;
     let loaded = started.elapsed();
     let mut speech = ConvertedSpeech::new(speech, stream, params)?;

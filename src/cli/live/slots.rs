@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::live::session::prepare;
 use crate::live::{SessionSettings, Slot, SlotParams};
 use crate::nn::Cpu;
+use crate::nn::ops::Precision;
 
 /// A voice as `--slot` names it: `VOICE[,index=FILE][,pitch=N][,formant=N][,speaker=N]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,11 +67,7 @@ impl SlotChoice {
 /// # Errors
 /// Models that are missing, damaged or do not fit together, speakers that a voice lacks.
 pub fn load(models: &ModelChoice, choices: &[SlotChoice], settings: &mut SessionSettings) -> Result<Vec<Slot<Cpu>>> {
-    let mut engine = Engine::new(Default::default()).with_encoder_precision(if std::env::var_os("FULL").is_some() {
-        crate::nn::ops::Precision::Full
-    } else {
-        crate::nn::ops::Precision::Reduced
-    });
+    let mut engine = models.engine(Precision::Reduced);
     let params = SlotParams {
         transpose_semitones: settings.params.transpose_semitones,
         formant_semitones: settings.params.formant_semitones,

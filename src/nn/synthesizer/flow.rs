@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use crate::checkpoint::Weights;
 use crate::checkpoint::voice::VoiceConfig;
 use crate::error::Result;
-use crate::nn::layers::Conv1d;
+use crate::nn::layers::{Conv1d, Linear};
 use crate::nn::ops::{Conv1dSpec, VoiceOps};
 
 /// Couplings and flips alternate in the checkpoint: couplings have even numbers.
@@ -43,7 +43,7 @@ impl<B: VoiceOps> Flow<B> {
 #[derive(Clone, Debug)]
 struct Coupling<B: VoiceOps> {
     pre: Conv1d<B>,
-    condition: Conv1d<B>,
+    condition: Linear<B>,
     layers: Vec<GatedLayer<B>>,
     post: Conv1d<B>,
     hidden: usize,
@@ -74,10 +74,10 @@ impl<B: VoiceOps> Coupling<B> {
                 output: Conv1d::load(&output, [width, hidden, 1], point, device)?,
             })
         });
-        let condition = [2 * hidden * LAYERS, config.gin_channels, 1];
+        let condition = [2 * hidden * LAYERS, config.gin_channels];
         Ok(Self {
             pre: Conv1d::load(&weights.child("pre"), [hidden, half, 1], point, device)?,
-            condition: Conv1d::load(&wavenet.child("cond_layer"), condition, point, device)?,
+            condition: Linear::load_pointwise(&wavenet.child("cond_layer"), condition, device)?,
             layers: layers.collect::<Result<_>>()?,
             post: Conv1d::load(&weights.child("post"), [half, hidden, 1], point, device)?,
             hidden,
@@ -93,7 +93,7 @@ impl<B: VoiceOps> Coupling<B> {
     }
 
     fn wavenet(&self, mut x: Tensor<B, 3>, speaker: &Tensor<B, 3>) -> Tensor<B, 3> {
-        let condition = self.condition.forward(speaker.clone());
+        let condition = self.condition.forward(speaker.clone().swap_dims(1, 2)).swap_dims(1, 2);
         let mut output = Tensor::zeros(x.dims(), &x.device());
         for (i, layer) in self.layers.iter().enumerate() {
             let condition = condition.clone().narrow(1, i * 2 * self.hidden, 2 * self.hidden);

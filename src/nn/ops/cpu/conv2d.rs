@@ -13,7 +13,7 @@ pub struct Conv2d {
     inputs: usize,
     outputs: usize,
     side: usize,
-    /// As [`tap_sum::pack`] makes them, `k = (channel * side + row) * side + column`.
+    /// As [`tap_sum::pack`] makes them, `k = (row * in + channel) * side + column`.
     weights: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -24,7 +24,10 @@ impl Conv2d {
         assert!(side == width && side % 2 == 1, "kernels must be square and odd, not {side} by {width}");
         let per_row = inputs * side * side;
         assert_eq!(weight.len(), outputs * per_row);
-        let weights = tap_sum::pack(level, outputs, per_row, |row, k| weight[row * per_row + k]);
+        let weights = tap_sum::pack(level, outputs, per_row, |output, k| {
+            let (row, channel, column) = (k / side / inputs, k / side % inputs, k % side);
+            weight[((output * inputs + channel) * side + row) * side + column]
+        });
         let bias = bias.map_or_else(|| vec![0.0; outputs], <[f32]>::to_vec);
         Self { level, inputs, outputs, side, weights, bias }
     }
@@ -64,12 +67,20 @@ impl Conv2d {
         around: Around,
         out: Output,
     ) {
-        let Band { height, width, .. } = band;
-        let (area, taps) = (height * width, self.side * self.side);
+        let Band { height, width, margin, .. } = band;
+        let area = height * width;
         let lines = band.rows.min(height - start);
         let columns = band.columns(lines);
-        let offset = |k: usize| (k / taps * band.plane() + k % taps / self.side * band.pitch() + k % self.side) as u32;
-        let offsets: Vec<u32> = (0..self.inputs * taps).map(offset).collect();
+        // The kernel's rows that meet the image; a low image passes most of them by.
+        let kernel_rows = margin.saturating_sub(start + lines - 1)..(height + margin - start).min(self.side);
+        let per_kernel_row = self.inputs * self.side;
+        let taps = kernel_rows.start * per_kernel_row..kernel_rows.end * per_kernel_row;
+        let offset = |k: usize| {
+            let (row, channel, column) = (k / per_kernel_row, k / self.side % self.inputs, k % self.side);
+            (channel * band.plane() + row * band.pitch() + column) as u32
+        };
+        let offsets: Vec<u32> = taps.clone().map(offset).collect();
+        let per_output = self.side * per_kernel_row;
         scratch::with(band.buffer(self.inputs), |input| {
             let image = &x[entry * self.inputs * area..][..self.inputs * area];
             band.fill(self.level, image, start, around, input);
@@ -78,7 +89,7 @@ impl Conv2d {
                     let sum = TapSum {
                         x: input,
                         offsets: &offsets,
-                        weights: &self.weights[first * offsets.len()..][..rows * offsets.len()],
+                        weights: &self.weights[first * per_output + taps.start * rows..][..taps.len() * rows],
                         bias: Some(&self.bias[first..first + rows]),
                         rows,
                         columns,
