@@ -5,7 +5,9 @@
 mod access;
 mod chaos;
 mod jobs;
+mod socket;
 mod speech;
+mod stream;
 mod support;
 mod voices;
 mod wyoming;
