@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
-use super::stream;
+use super::{page, stream};
 use crate::error::{Error, Result};
 
 /// Shortest token that is accepted, in letters.
@@ -122,7 +122,7 @@ pub async fn guard(State(access): State<Arc<Access>>, request: Request, next: Ne
         let detail = "expected no page of another site to ask; with a token (SYRINX_TOKEN, --token-file) it may";
         return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
     }
-    if !access.admits(&request) {
+    if !page::holds(request.uri().path()) && !access.admits(&request) {
         let detail = "expected a bearer token in the header Authorization";
         return Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
     }

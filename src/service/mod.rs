@@ -14,6 +14,7 @@
 //! | [`jobs`] | the queue, the workers, what they do |
 //! | [`blobs`] | results and uploads of jobs |
 //! | `stream` | live conversion from afar |
+//! | `page` | the web page at `/` |
 //! | `routes`, `speech`, `wyoming` | what is answered to whom |
 //!
 //! What was answered for survives `kill -9`: rows are written ahead, files appear under their names when they are whole, and
@@ -28,6 +29,7 @@ pub mod encode;
 pub mod jobs;
 mod metrics;
 mod openapi;
+mod page;
 mod params;
 mod problem;
 mod routes;

@@ -4,7 +4,9 @@
 
 mod access;
 mod chaos;
+mod chromium;
 mod jobs;
+mod page;
 mod socket;
 mod speech;
 mod stream;

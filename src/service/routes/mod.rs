@@ -21,7 +21,7 @@ use tower_http::timeout::TimeoutLayer;
 use super::App;
 use super::access::{Access, guard};
 use super::problem::Problem;
-use super::{speech, stream};
+use super::{page, speech, stream};
 use crate::error::{Error, Result};
 
 /// Most bytes of a body that is no upload.
@@ -68,6 +68,7 @@ pub fn router(app: Arc<App>, access: Arc<Access>) -> Router {
         .merge(quick)
         .merge(slow)
         .merge(streams)
+        .merge(page::router())
         .route("/jobs/convert", delete(nothing))
         .fallback(nothing)
         .layer(middleware::from_fn(as_problem))
