@@ -54,6 +54,12 @@ struct LimitArgs {
     /// Most streams of speech at once
     #[arg(long, value_name = "N", default_value_t = 8)]
     max_streams: u16,
+    /// Most live streams at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    max_live: u16,
+    /// Seconds that a live stream may send nothing
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    idle: u64,
     /// Jobs that are done at once; each uses all of `--threads`
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
@@ -89,6 +95,8 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         most_upload_bytes: args.limits.max_upload << 20,
         most_waiting: args.limits.max_queue,
         most_streams: args.limits.max_streams.into(),
+        most_live: args.limits.max_live.into(),
+        idle: Duration::from_secs(args.limits.idle),
         workers: args.limits.workers.into(),
         keep: Duration::from_secs_f64(3600.0 * args.limits.keep),
         grace: Duration::from_secs(args.limits.grace),

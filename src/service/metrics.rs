@@ -34,8 +34,12 @@ pub fn text(app: &App) -> Result<String> {
             ("failed_requests", "Requests answered with a fault of the service", count(&app.counts.failed)),
             ("speech_streams", "Streams of speech begun", count(&app.counts.speech_streams)),
             ("voice_uploads", "Uploads of voices that were checked", count(&app.counts.uploads)),
+            ("live_streams", "Live streams begun", count(&app.stream_counts.begun)),
+            ("live_chunks", "Chunks that live streams took in", count(&app.stream_counts.chunks)),
+            ("live_late_chunks", "Chunks of them that were not ready in time", count(&app.stream_counts.late_chunks)),
         ],
         streams: app.settings.most_streams - app.streams.available_permits(),
+        live: app.settings.most_live - app.live.available_permits(),
         uptime_s: app.started.elapsed().as_secs_f64(),
     };
     let mut registry = Registry::with_prefix("syrinx_service");
@@ -50,8 +54,9 @@ pub fn text(app: &App) -> Result<String> {
 struct Moment {
     jobs: Counts,
     loaded: LoadedCounts,
-    requests: [(&'static str, &'static str, u64); 5],
+    requests: [(&'static str, &'static str, u64); 8],
     streams: usize,
+    live: usize,
     uptime_s: f64,
 }
 
@@ -76,6 +81,7 @@ impl Collector for Moment {
             ("loaded", "Memory of voices", Some(Unit::Bytes), self.loaded.bytes as f64),
             ("resident", "Memory of the process", Some(Unit::Bytes), resident_bytes() as f64),
             ("running_streams", "Streams of speech that run", None, self.streams as f64),
+            ("running_live_streams", "Live streams that are open", None, self.live as f64),
             ("uptime", "Time since the service started", Some(Unit::Seconds), self.uptime_s),
         ] {
             let gauge = ConstGauge::new(value);

@@ -4,6 +4,7 @@
 //! upload -> checked in full -> store -> loaded when used -+
 //! text, recording -> job -> queue -> worker -> TTS -> path +-> blob -> download
 //! text -> POST /v1/audio/speech -> TTS -> stream ----------+-> audio as it is produced
+//! audio -> GET /stream, a WebSocket -> session of `live` --+-> audio, as much, while it comes
 //! ```
 //!
 //! | file | subject |
@@ -12,6 +13,8 @@
 //! | [`voices`] | uploads, the store, what is in memory |
 //! | [`jobs`] | the queue, the workers, what they do |
 //! | [`blobs`] | results and uploads of jobs |
+//! | `stream` | live conversion from afar |
+//! | `page` | the web page at `/` |
 //! | `routes`, `speech`, `wyoming` | what is answered to whom |
 //!
 //! What was answered for survives `kill -9`: rows are written ahead, files appear under their names when they are whole, and
@@ -26,10 +29,12 @@ pub mod encode;
 pub mod jobs;
 mod metrics;
 mod openapi;
+mod page;
 mod params;
 mod problem;
 mod routes;
 mod speech;
+mod stream;
 pub mod voices;
 mod wav;
 mod wyoming;
@@ -52,6 +57,7 @@ use self::database::Database;
 use self::jobs::work::Tools;
 use self::jobs::worker::{self, Bench};
 use self::jobs::{Queue, SqliteQueue};
+use self::stream::StreamCounts;
 use self::voices::{LoadedVoices, VoiceStore};
 use crate::error::{Error, Result};
 use crate::tts::Source;
@@ -86,6 +92,10 @@ pub struct ServiceSettings {
     pub most_waiting: u64,
     /// Most streams of speech at once.
     pub most_streams: usize,
+    /// Most live streams at once.
+    pub most_live: usize,
+    /// How long a live stream may send nothing.
+    pub idle: Duration,
     /// Threads that do jobs.
     pub workers: usize,
     /// How long results are kept.
@@ -100,6 +110,8 @@ pub(crate) struct App {
     tools: Tools,
     bench: Arc<Bench>,
     streams: Arc<Semaphore>,
+    live: Arc<Semaphore>,
+    stream_counts: StreamCounts,
     checks: Semaphore,
     started: Instant,
     counts: RequestCounts,
@@ -173,6 +185,8 @@ impl Service {
             .collect::<Result<_>>()?;
         let app = Arc::new(App {
             streams: Arc::new(Semaphore::new(settings.most_streams)),
+            live: Arc::new(Semaphore::new(settings.most_live)),
+            stream_counts: StreamCounts::default(),
             checks: Semaphore::new(CHECKS),
             started: Instant::now(),
             counts: RequestCounts::default(),
@@ -223,7 +237,14 @@ impl Service {
         let _ = self.stop.send(true);
         if let Some(served) = self.served.take() {
             let grace = self.app.settings.grace;
-            if runtime.block_on(async { tokio::time::timeout(grace, served).await }).is_err() {
+            let (live, most) = (&self.app.live, self.app.settings.most_live);
+            let ended = async {
+                let served = served.await;
+                // Connections that became WebSockets are no requests any more.
+                let _ = live.acquire_many(most as u32).await;
+                served
+            };
+            if runtime.block_on(async { tokio::time::timeout(grace, ended).await }).is_err() {
                 tracing::warn!("requests that took longer than {} s to end were cut off", grace.as_secs());
             }
         }

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use super::routes::{about, jobs, voices};
-use super::{problem, speech};
+use super::{problem, speech, stream};
 
 /// All of the API.
 #[derive(OpenApi)]
@@ -25,6 +25,7 @@ use super::{problem, speech};
         jobs::download,
         jobs::events,
         speech::create,
+        stream::connect,
         about::voices,
         about::presets,
         about::languages,
@@ -34,6 +35,6 @@ use super::{problem, speech};
         about::stats,
         about::cleanup,
     ),
-    components(schemas(problem::Problem))
+    components(schemas(problem::Problem, stream::messages::Wish, stream::messages::Word))
 )]
 pub struct Api;

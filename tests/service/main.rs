@@ -4,8 +4,12 @@
 
 mod access;
 mod chaos;
+mod chromium;
 mod jobs;
+mod page;
+mod socket;
 mod speech;
+mod stream;
 mod support;
 mod voices;
 mod wyoming;

@@ -21,7 +21,7 @@ use tower_http::timeout::TimeoutLayer;
 use super::App;
 use super::access::{Access, guard};
 use super::problem::Problem;
-use super::speech;
+use super::{page, speech, stream};
 use crate::error::{Error, Result};
 
 /// Most bytes of a body that is no upload.
@@ -62,11 +62,13 @@ pub fn router(app: Arc<App>, access: Arc<Access>) -> Router {
     let streams = Router::new()
         .route("/v1/audio/speech", post(speech::create))
         .route("/jobs/{id}/events", get(jobs::events))
+        .route("/stream", get(stream::connect))
         .layer(DefaultBodyLimit::max(BODY));
     Router::new()
         .merge(quick)
         .merge(slow)
         .merge(streams)
+        .merge(page::router())
         .route("/jobs/convert", delete(nothing))
         .fallback(nothing)
         .layer(middleware::from_fn(as_problem))
