@@ -1,4 +1,4 @@
-//! A headless Chromium, driven by the DevTools protocol.
+//! A headless Chromium, driven by the `DevTools` protocol.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::socket::Socket;
 
 /// Longest wait for what the page does.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A browser with one page. Dropping it ends it.
 pub struct Chromium {

@@ -308,7 +308,7 @@ fn a_client_that_vanishes_is_noticed_and_its_place_is_free() {
     let mut socket = open(&server);
     server.runtime.block_on(async {
         socket.start(&start(&id, &json!({}))).await;
-        socket.send(f32le(&[0.1; 9600])).await;
+        socket.send(f32le(&vec![0.1; 9600])).await;
     });
     drop(socket);
     let began = Instant::now();

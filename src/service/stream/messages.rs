@@ -191,7 +191,8 @@ impl StreamParams {
         set(&mut live.mix, self.mix);
         set(&mut live.input_gain_db, self.input_gain_db);
         set(&mut live.output_gain_db, self.output_gain_db);
-        set(&mut live.high_pass_hz, self.high_pass_hz);
+        set(&mut live.high_pass.on, self.high_pass_hz.map(|hz| hz != 0.0));
+        set(&mut live.high_pass.cutoff_hz, self.high_pass_hz.filter(|&hz| hz != 0.0));
         set(&mut live.gate.on, self.gate);
         set(&mut live.gate.threshold_db, self.gate_threshold_db);
         set(&mut live.bypass, self.bypass);
@@ -212,7 +213,7 @@ impl StreamParams {
             mix: Some(live.mix),
             input_gain_db: Some(live.input_gain_db),
             output_gain_db: Some(live.output_gain_db),
-            high_pass_hz: Some(live.high_pass_hz),
+            high_pass_hz: Some(if live.high_pass.on { live.high_pass.cutoff_hz } else { 0.0 }),
             gate: Some(live.gate.on),
             gate_threshold_db: Some(live.gate.threshold_db),
             bypass: Some(live.bypass),
@@ -276,6 +277,7 @@ impl Word {
 
 /// What a stream's delay is made of, in ms of audio.
 #[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+#[allow(clippy::struct_field_names, reason = "names that clients read, with their unit")]
 pub struct LatencyView {
     /// Gathering a chunk, and what joins and filters need.
     pub algorithmic_ms: f64,

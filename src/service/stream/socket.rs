@@ -269,12 +269,11 @@ impl Client<'_> {
             let frame = match timeout_at(deadline, self.connection.next()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(fault(&error)),
-                Ok(None) => return Err(End::Gone),
                 Err(_) if self.asked + idle <= Instant::now() => {
                     let reason = format!("nothing came for {} s", idle.as_secs());
                     return Err(End::Close(CloseCode::Policy, reason));
                 }
-                Err(_) => return Err(End::Gone),
+                Ok(None) | Err(_) => return Err(End::Gone),
             };
             self.heard = Instant::now();
             match frame {
