@@ -4,6 +4,7 @@ use syrinx::checkpoint::Tensors;
 use syrinx::checkpoint::hubert::{EncoderCheckpoint, EncoderConfig, FeatureNorm};
 use syrinx::nn::Cpu;
 use syrinx::nn::hubert::{Hubert, Projection};
+use syrinx::nn::ops::Precision;
 
 use crate::support::{Family, Golden, assert_close, data, listing, max_difference, seeded_checkpoint};
 
@@ -79,6 +80,29 @@ fn the_small_encoder_of_version_1() {
 #[test]
 fn the_small_encoder_of_version_2() {
     assert_matches(&Golden::open("hubert_small_v2"), &small_v2());
+}
+
+#[test]
+fn units_of_reduced_precision_stay_within_what_its_documentation_says() {
+    /// Factors of 8 significant bits, through twelve layers.
+    const BOUND: f64 = 0.01;
+    for (golden, (tensors, config)) in [("hubert_small_v1", small_v1()), ("hubert_small_v2", small_v2())] {
+        let golden = Golden::open(golden);
+        let encoder = Hubert::<Cpu>::load_for(
+            &tensors.weights(),
+            &config,
+            Projection::Layer12,
+            Precision::Reduced,
+            &Default::default(),
+        );
+        let units = encoder.expect("an encoder").units(&golden.f32("in.wav")).expect("units");
+        let units = units.into_data().into_vec::<f32>().expect("f32");
+        let expected = golden.f32(if golden.has("out.v2") { "out.v2" } else { "out.hidden.12" });
+        let energy = |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x).powi(2)).sum::<f64>();
+        let error = energy(&mut units.iter().zip(&expected).map(|(a, b)| a - b));
+        let size = (error / energy(&mut expected.iter().copied())).sqrt();
+        assert!(units.len() == expected.len() && size < BOUND, "{size}");
+    }
 }
 
 #[test]
