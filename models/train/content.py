@@ -65,7 +65,7 @@ def main() -> None:
     args.add_argument("--steps", type=int, default=20_000)
     args.add_argument("--batch", type=int, default=12)
     args.add_argument("--units", type=int, default=100)
-    args.add_argument("--rate", type=float, default=1e-3)
+    args.add_argument("--rate", type=float, default=3e-4)
     args.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     args = args.parse_args()
     path = RUNS / "content.pt"
