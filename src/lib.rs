@@ -85,6 +85,7 @@ pub mod path;
 pub mod rt;
 #[cfg(feature = "service")]
 pub mod service;
+mod sync;
 pub mod telemetry;
 #[cfg(feature = "service")]
 pub mod tts;

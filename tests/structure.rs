@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
+    "sync",
     "error",
     "units",
     "geometry",

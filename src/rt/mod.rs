@@ -28,6 +28,6 @@ pub mod resample;
 pub mod ring;
 pub mod smooth;
 pub mod snapshot;
-pub(crate) mod sync;
 
+use crate::sync;
 pub use node::{Block, Node, Ports, RtNode, Setup};

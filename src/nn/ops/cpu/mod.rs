@@ -32,7 +32,7 @@ mod vector;
 mod winograd;
 
 use super::Activation;
-use crate::rt::sync;
+use crate::sync;
 
 /// What surrounds a kernel's sum, on slices: see [`Fused`](super::Fused).
 #[derive(Clone, Copy, Debug, Default)]
