@@ -47,6 +47,11 @@ fn unnamed_blocks(host: HostId) -> f64 {
     if host.to_string() == "pipewire" { 1.0 } else { 0.0 }
 }
 
+/// Frames per callback to ask for where none is named: PulseAudio's own default are two seconds.
+fn usual_block(host: HostId) -> Option<u32> {
+    (host.to_string() == "pulseaudio").then_some(512)
+}
+
 /// Which device of a direction.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Choice {
@@ -103,6 +108,7 @@ impl Connector for Cards {
             Some(&id) => select::host(id)?,
             None => select::host_named(self.settings.host.as_deref())?,
         };
+        let block_frames = block_frames.or_else(|| usual_block(host.id()));
         let output = Selected::new(&host, Direction::Output, output, *rate_hz, output_channels)?
             .ok_or_else(|| Error::argument("output device", "a device", "none"))?;
         let input = Selected::new(&host, Direction::Input, input, Some(output.rate_hz()), input_channels)?;
@@ -112,7 +118,7 @@ impl Connector for Cards {
         let (played, captured) = (Arc::new(Measure::default()), Arc::new(Measure::default()));
         let ear = input.as_ref().map(|input| {
             let recording = Recording::new(far, captured.clone(), input.channels.clone(), input.device_channels());
-            input.record(recording, *block_frames, signals.handler(seat.clone()))
+            input.record(recording, block_frames, signals.handler(seat.clone()))
         });
         let mut streams = Vec::from_iter(ear.transpose()?);
         let inputs = input.as_ref().map_or(0, |input| input.channels.len());
@@ -124,7 +130,7 @@ impl Connector for Cards {
             channels: output.channels.clone(),
             device_channels: output.device_channels(),
         };
-        streams.push(output.play(playing.prepare(inputs), *block_frames, signals.handler(seat.clone()))?);
+        streams.push(output.play(playing.prepare(inputs), block_frames, signals.handler(seat.clone()))?);
         for stream in &streams {
             stream.play().map_err(|error| output.refused(error))?;
         }
