@@ -1,10 +1,9 @@
 //! `SwiftF0` (Nieradzik 2025): a small convolutional pitch network over three spectrograms; its weights are embedded.
 
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, activation, module};
+use burn::tensor::{Tensor, activation};
 
 use super::layers::{Conv1d, load, tensor, values};
-use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+use super::ops::{Activation, Conv1dSpec, Fused, Precision, VoiceOps};
 use crate::checkpoint::{Tensors, Weights};
 use crate::dsp::PitchTrack;
 use crate::dsp::mel::FilterBank;
@@ -86,31 +85,47 @@ impl Plane {
     }
 }
 
-/// A convolution over bands and frames. The network is too small to need a kernel of its own.
+/// A convolution over bands and frames, run as one over bands: frames are independent entries of a batch, and the frames
+/// around each are further channels of it.
 #[derive(Clone, Debug)]
 struct Conv<B: VoiceOps> {
-    weight: Tensor<B, 4>,
-    bias: Tensor<B, 1>,
-    dilation: usize,
+    over_bands: B::Conv1d,
+    /// Frames that an output sees: itself, and as many on both sides.
+    frames: usize,
 }
 
 impl<B: VoiceOps> Conv<B> {
+    /// Loads `weight` `[out, in, bands, frames]`, its taps `dilation` bands apart; tells how many channels come out.
     fn load(weights: &Weights<'_>, input: usize, dilation: usize, device: &B::Device) -> Result<(Self, usize)> {
         let [out, _, bands, frames] = weights.shape::<4>("weight")?;
         if bands % 2 == 0 || frames % 2 == 0 {
             return Err(weights.error("weight", "odd numbers of taps", format!("{bands} x {frames}")));
         }
-        let weight = load(weights, "weight", [out, input, bands, frames], device)?;
-        Ok((Self { weight, bias: load(weights, "bias", [out], device)?, dilation }, out))
+        let weight: Tensor<B, 4> = load(weights, "weight", [out, input, bands, frames], device)?;
+        let weight = weight.permute([0, 3, 1, 2]).reshape([out, frames * input, bands]);
+        let bias = load(weights, "bias", [out], device)?;
+        let spec = Conv1dSpec::same(bands, dilation);
+        Ok((Self { over_bands: B::prepare_conv1d(weight, Some(bias), spec, Precision::Full), frames }, out))
     }
 
-    /// Keeps the size of `x` `[1, channels, bands, frames]`.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [_, _, bands, frames] = self.weight.dims();
-        let padding = [self.dilation * (bands / 2), frames / 2];
-        let options = ConvOptions::new([1, 1], padding, [self.dilation, 1], 1);
-        module::conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.fused(x, Fused::default())
     }
+
+    /// Maps `x` `[frames, channels, bands]` to as many frames and bands.
+    fn fused(&self, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
+        let x = if self.frames == 1 { x } else { with_neighbours(x, self.frames) };
+        <B as VoiceOps>::conv1d(&self.over_bands, x, fused)
+    }
+}
+
+/// Each of the frames in `x` `[frames, channels, bands]` between those around it, `[frames, around * channels, bands]`; zeros
+/// where there are none.
+fn with_neighbours<B: VoiceOps>(x: Tensor<B, 3>, around: usize) -> Tensor<B, 3> {
+    let [frames, channels, bands] = x.dims();
+    let beyond = Tensor::zeros([around / 2, channels, bands], &x.device());
+    let padded = Tensor::cat(vec![beyond.clone(), x, beyond], 0);
+    Tensor::cat((0..around).map(|first| padded.clone().narrow(0, first, frames)).collect(), 1)
 }
 
 /// The network's own frames: one every 256 samples, frame `i` centred on sample `256 i`.
@@ -206,10 +221,9 @@ impl<B: VoiceOps> SwiftF0<B> {
         }
         let frames = (audio_16k.len() / NATIVE_HOP_SAMPLES).max(1);
         let spectra = self.planes.iter().flat_map(|plane| plane.compute(audio_16k, frames)).collect();
-        let spectra = tensor::<B, 4>(spectra, [1, self.planes.len(), frames, BANDS], &self.device);
-        let spectra = spectra.swap_dims(2, 3);
+        let spectra = tensor::<B, 3>(spectra, [self.planes.len(), frames, BANDS], &self.device).swap_dims(0, 1);
         let x = self.forward(spectra.clone());
-        let logits = values(self.pitch.forward(x.clone()).swap_dims(2, 3));
+        let logits = values(self.pitch.forward(x.clone()));
         let f0_hz = logits.chunks_exact(self.candidates.len()).map(|frame| self.frequency(frame)).collect();
         let mut confidence = self.confidence(&x, spectra);
         for (confidence, hop) in confidence.iter_mut().zip(audio_16k.chunks(NATIVE_HOP_SAMPLES)) {
@@ -220,25 +234,26 @@ impl<B: VoiceOps> SwiftF0<B> {
         Ok(NativeTrack { f0_hz, confidence })
     }
 
-    /// The features `[1, channels, candidates, frames]` that both heads read.
-    fn forward(&self, spectra: Tensor<B, 4>) -> Tensor<B, 4> {
-        let stem = activation::relu(self.stem.forward(spectra));
+    /// The features `[frames, channels, candidates]` that both heads read, of `spectra` `[frames, planes, bands]`.
+    fn forward(&self, spectra: Tensor<B, 3>) -> Tensor<B, 3> {
+        let relu = || Fused::after(Activation::Relu);
+        let stem = self.stem.fused(spectra, relu());
         let x = self.blocks.iter().fold(stem, |x, [first, second]| {
-            let y = second.forward(activation::relu(first.forward(x.clone())));
-            activation::relu(x + y)
+            let y = first.fused(x.clone(), relu());
+            activation::relu(second.fused(y, Fused::default().plus(x)))
         });
         // The reference pads one band below and none above, which gives one candidate fewer than bands.
         let bands = self.candidates.len() + 1;
-        let x = self.reduce.forward(x.narrow(2, 0, bands));
-        activation::relu(x.narrow(2, 0, self.candidates.len()))
+        let x = self.reduce.fused(x.narrow(2, 0, bands), relu());
+        x.narrow(2, 0, self.candidates.len())
     }
 
     /// Voicing of each frame, from the strongest evidence over candidates and the loudness.
-    fn confidence(&self, x: &Tensor<B, 4>, spectra: Tensor<B, 4>) -> Vec<f32> {
-        let [_, planes, bands, frames] = spectra.dims();
-        let loudness = spectra.reshape([1, planes * bands, frames]).mean_dim(1);
-        let evidence: Tensor<B, 3> = self.evidence.forward(x.clone()).max_dim(2).squeeze_dim(2);
-        let hidden = Tensor::cat(vec![evidence, loudness], 1);
+    fn confidence(&self, x: &Tensor<B, 3>, spectra: Tensor<B, 3>) -> Vec<f32> {
+        let [frames, planes, bands] = spectra.dims();
+        let loudness = spectra.reshape([frames, planes * bands, 1]).mean_dim(1);
+        let evidence = self.evidence.forward(x.clone()).max_dim(2);
+        let hidden = Tensor::cat(vec![evidence, loudness], 1).permute([2, 1, 0]);
         let hidden = self.hidden.fused(hidden, Fused::after(Activation::Relu));
         values(self.voicing.fused(hidden, Fused::after(Activation::Sigmoid)))
     }
