@@ -25,8 +25,13 @@ pub(super) struct Flow<B: VoiceOps> {
 impl<B: VoiceOps> Flow<B> {
     pub(super) fn load(weights: &Weights<'_>, config: &VoiceConfig, device: &B::Device) -> Result<Self> {
         let flows = weights.child("flows");
-        let couplings = COUPLINGS.iter().map(|i| Coupling::load(&flows.child(i), config, device));
         let [_, _, taps] = flows.shape("0.enc.in_layers.0.weight")?;
+        // Couplings that never shift leave their flips, an even number, which cancel: such a flow is nothing to run.
+        let mut shifts = COUPLINGS.iter().map(|i| Coupling::<B>::shifts(&flows.child(i), config));
+        if !shifts.try_fold(false, |any, shifts| shifts.map(|shifts| any || shifts))? {
+            return Ok(Self { couplings: Vec::new(), taps });
+        }
+        let couplings = COUPLINGS.iter().map(|i| Coupling::load(&flows.child(i), config, device));
         Ok(Self { couplings: couplings.collect::<Result<_>>()?, taps })
     }
 
@@ -84,6 +89,13 @@ impl<B: VoiceOps> Coupling<B> {
         })
     }
 
+    /// Whether its last convolution can give anything but zero.
+    fn shifts(weights: &Weights<'_>, config: &VoiceConfig) -> Result<bool> {
+        let (half, post) = (config.inter_channels / 2, weights.child("post"));
+        let weight = post.load("weight", &[half, config.hidden_channels, 1])?;
+        Ok(weight.into_iter().chain(post.load("bias", &[half])?).any(|value| value != 0.0))
+    }
+
     /// `x1 - shift(x0)`, with `x0` the first half of the channels and `x1` the second.
     fn reverse(&self, z: Tensor<B, 3>, speaker: &Tensor<B, 3>) -> Tensor<B, 3> {
         let half = z.dims()[1] / 2;
@@ -125,5 +137,46 @@ impl Flow<crate::nn::Cpu> {
             recorded.check(&format!("mid.flow.flows.{number}.out"), z.clone(), tolerance);
             z
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use burn::tensor::{Distribution, TensorData};
+
+    use super::*;
+    use crate::checkpoint::voice::VoiceCheckpoint;
+    use crate::checkpoint::{Tensor as Stored, Tensors};
+    use crate::nn::Cpu;
+
+    #[test]
+    fn a_flow_that_never_shifts_is_left_out_and_changes_nothing() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/synth_small_v1_32k.pth");
+        let VoiceCheckpoint { config, tensors } = VoiceCheckpoint::open(file).expect("a voice");
+        let device = Default::default();
+        let speaker = Tensor::<Cpu, 3>::random([1, config.gin_channels, 1], Distribution::Default, &device);
+        let prior = Tensor::<Cpu, 3>::random([1, config.inter_channels, 20], Distribution::Default, &device);
+        let values = |x: Tensor<Cpu, 3>| -> Vec<f32> { TensorData::to_vec(&x.into_data()).expect("floats") };
+
+        let whole = Flow::<Cpu>::load(&tensors.weights().child("flow"), &config, &device).expect("a flow");
+        assert!(whole.couplings.len() == 4 && whole.reach_hops() > 0);
+        assert_ne!(values(whole.reverse(prior.clone(), &speaker)), values(prior.clone()));
+
+        let stilled = |(name, tensor): (&str, &Stored)| {
+            let values = if name.contains(".post.") { vec![0.0; tensor.len()] } else { tensor.to_f32() };
+            (name.to_owned(), Stored::from_f32(tensor.shape.clone(), values))
+        };
+        let still = Tensors::new("still", tensors.iter().map(stilled));
+        let still_weights = still.weights();
+        let left_out = Flow::<Cpu>::load(&still_weights.child("flow"), &config, &device).expect("a flow");
+        assert_eq!((left_out.couplings.len(), left_out.reach_hops()), (0, 0));
+        assert_eq!(values(left_out.reverse(prior.clone(), &speaker)), values(prior.clone()));
+        // What is left out would have changed nothing.
+        let flows = still_weights.child("flow").child("flows");
+        let couplings = COUPLINGS.iter().map(|i| Coupling::load(&flows.child(i), &config, &device));
+        let run = Flow { couplings: couplings.collect::<Result<_>>().expect("couplings"), taps: 5 };
+        assert_eq!(values(run.reverse(prior.clone(), &speaker)), values(prior));
     }
 }
