@@ -16,6 +16,7 @@ OUTPUT_HZ = 24_000
 UNIT_HOP = 320  # input samples per unit: 20 ms
 FRAME_HOP = OUTPUT_HZ // 100  # output samples per frame: 10 ms
 JOE_HZ, JOE_HOP = 22_050, 256  # Piper's
+JOE_PITCH_HZ = 92  # the median of his voiced speech
 
 
 def setup(seed: int) -> np.random.Generator:

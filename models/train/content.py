@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .augment import perturb
+from .cache import Cache
 from .common import DEVICE, RUNS, load, save, schedule, setup
 from .dataset import Corpus, stack
 from .features import TEACHER_DIM
@@ -19,6 +20,7 @@ from .nets.hubert import UNIT, Hubert
 from .nets.rvc import LATENT, TextEncoder
 
 PHONES = 160
+SPARSE = 3  # one in so many utterances trains the text encoder
 
 
 class Content(nn.Module):
@@ -28,9 +30,36 @@ class Content(nn.Module):
         self.phone, self.heard = nn.Linear(UNIT, PHONES), nn.Linear(UNIT, TEACHER_DIM)
         self.direct = nn.Linear(UNIT, LATENT)  # keeps the units themselves close to the latent
 
-    def forward(self, audio, f0):
-        units = self.hubert(audio)
-        return units, self.enc_p(units.repeat_interleave(2, 1), f0)
+    def forward(self, batch):
+        """Units of all, and the latent of some: the text encoder costs as much as the encoder and learns faster."""
+        units = self.hubert.units(batch["frames"]) if "frames" in batch else self.hubert(batch["audio"])
+        return units, self.enc_p(units[::SPARSE].repeat_interleave(2, 1), batch["f0"][::SPARSE])
+
+
+class Optimizer:
+    """Muon for the matrices of the encoder's layers, AdamW for the rest."""
+
+    def __init__(self, model, rate):
+        matrices = {n: p for n, p in model.hubert.encoder.layers.named_parameters() if p.dim() == 2}
+        rest = [p for p in model.parameters() if all(p is not m for m in matrices.values())]
+        self.parts = [
+            torch.optim.Muon(matrices.values(), rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, rate, betas=(0.9, 0.98), weight_decay=0.01),
+        ]
+
+    def step(self, rate):
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+            part.zero_grad()
+
+    def state_dict(self):
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states):
+        for part, state in zip(self.parts, states):
+            part.load_state_dict(state)
 
 
 def masked(loss, on):
@@ -38,17 +67,17 @@ def masked(loss, on):
 
 
 def losses(model, batch, latent_scale):
-    units, latent = model(batch["audio"], batch["f0"])
+    units, latent = model(batch)
     units, latent = units.float(), latent.float()
     target, on = batch["latent"] / latent_scale, batch["latent_on"]
     phone = F.cross_entropy(model.phone(units).flatten(0, 1), batch["phone"].flatten(), ignore_index=-1)
     heard = F.smooth_l1_loss(model.heard(units), batch["heard"], reduction="none").mean(-1)
-    near = F.mse_loss(latent.transpose(1, 2) / latent_scale, target, reduction="none").mean(-1)
+    near = F.mse_loss(latent.transpose(1, 2) / latent_scale, target[::SPARSE], reduction="none").mean(-1)
     direct = F.mse_loss(model.direct(units).repeat_interleave(2, 1) / latent_scale, target, reduction="none").mean(-1)
     parts = {
         "phone": phone,
         "heard": masked(heard, batch["heard_on"]),
-        "latent": masked(near, on),
+        "latent": masked(near, on[::SPARSE]),
         "direct": masked(direct, on),
     }
     total = parts["phone"] + parts["heard"] + 2 * parts["latent"] + 0.5 * parts["direct"]
@@ -64,9 +93,10 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--steps", type=int, default=20_000)
     args.add_argument("--batch", type=int, default=12)
-    args.add_argument("--units", type=int, default=100)
+    args.add_argument("--units", type=int, default=200)
     args.add_argument("--rate", type=float, default=3e-4)
     args.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    args.add_argument("--cached", action="store_true", help="train on what `cache` wrote; the first layers stay as they are")
     args = args.parse_args()
     path = RUNS / "content.pt"
     state = load(path) or {"step": 0}
@@ -74,7 +104,7 @@ def main() -> None:
     rng = setup(100 + step)
     corpus, model = Corpus(), Content().to(DEVICE)
     fast = torch.bfloat16
-    optimizer = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = Optimizer(model, args.rate)
     if step:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -82,30 +112,33 @@ def main() -> None:
     scale = state["scale"] if step else torch.from_numpy(spoken["latent"].astype("float32")).std()
     scale = scale.to(DEVICE)
     check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::5][:24]]))
+    cache = Cache(corpus) if args.cached else None
+    model.hubert.feature_extractor.requires_grad_(not args.cached)
     sums, count, began = {}, 0, time.time()
     while step < args.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = args.rate * schedule(step, args.steps, 200)
-        batch = to_device(corpus.batch(rng, args.batch, args.units))
-        loud = batch["loud"][:, None]
-        batch["audio"] = torch.where(loud, perturb(batch["audio"]), batch["audio"])
+        if cache:
+            batch = to_device(cache.batch(rng, args.batch))
+        else:
+            batch = to_device(corpus.batch(rng, args.batch, args.units))
+            batch["audio"] = torch.where(batch["loud"][:, None], perturb(batch["audio"]), batch["audio"])
         with torch.autocast(DEVICE.type, fast):
             total, parts = losses(model, batch, scale)
-        optimizer.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(args.rate * schedule(step, args.steps, 200))
         step, count = step + 1, count + 1
         for key, value in parts.items():
             sums[key] = sums.get(key, 0.0) + value
         if step % args.every == 0 or step == args.steps:
             save(path, step=step, model=model.state_dict(), optimizer=optimizer.state_dict(), scale=scale.cpu())
+            model.eval()
             with torch.no_grad(), torch.autocast(DEVICE.type, fast):
                 held = losses(model, check, scale)[1]
+            model.train()
             shown = " ".join(f"{k} {v / count:.3f}/{held[k]:.3f}" for k, v in sums.items())
             print(f"{step} {shown} {(time.time() - began) / count:.3f} s/step {len(corpus.items)} items", flush=True)
             sums, count, began = {}, 0, time.time()
-            corpus.refresh()
+            (cache or corpus).refresh()
 
 
 if __name__ == "__main__":

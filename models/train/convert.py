@@ -10,13 +10,11 @@ import numpy as np
 import soundfile
 import torch
 
-from .common import INPUT_HZ, OUTPUT_HZ, UNIT_HOP, setup
+from .common import INPUT_HZ, JOE_PITCH_HZ, OUTPUT_HZ, UNIT_HOP, setup
 from .data import decode
 from .export import trained
 from .features import Pitch
 from .nets.hubert import EDGE
-
-MEDIAN_HZ = 92.0
 
 
 class Converter:
@@ -35,7 +33,7 @@ class Converter:
         if key is not None:
             f0 = f0 * 2 ** (key / 12)
         elif voiced.any():
-            f0 = f0 * MEDIAN_HZ / np.median(f0[voiced])
+            f0 = f0 * JOE_PITCH_HZ / np.median(f0[voiced])
         heard = self.encoder(torch.from_numpy(padded.astype(np.float32))[None])
         f0 = torch.from_numpy(f0.astype(np.float32))[None]
         return self.voice.sound(self.voice.latent(heard.repeat_interleave(2, 1), f0), f0)[0].numpy()

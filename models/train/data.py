@@ -1,6 +1,7 @@
 """python -m train.data: speaks and gathers the training audio, in shards; a shard that exists is kept.
 
 pairs-*.npz   Kokoro in a fresh voice per sentence, and joe saying the same with the same timing
+flite-*.npz   the same with flite's voices, which cost little
 joe-*.npz     joe with his own timing
 other-*.npz   further voices without a partner: flite, espeak-ng, recorded Italian and Russian prompts
 """
@@ -60,7 +61,7 @@ def read(pattern: str) -> list[dict]:
 
 
 def shards() -> list[Path]:
-    names = ("joe", "pairs", "other")
+    names = ("joe", "pairs", "flite", "other")
     return sorted(p for name in names for p in DATA.glob(f"{name}-[0-9][0-9][0-9].npz"))
 
 
@@ -84,6 +85,20 @@ def pairs(shard: int, texts: list[str]) -> list[dict]:
         ids, frames = timed.joe(pairs.joe)
         said = joe_says(pairs.joe, ids, frames, rng.uniform(0.1, 0.667))
         out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
+    return out
+
+
+def flite(shard: int, texts: list[str]) -> list[dict]:
+    from .speech import Flite, Joe
+
+    flite.joe = getattr(flite, "joe", None) or Joe()
+    rng, out, voices = setup(3000 + shard), [], Flite()
+    for index, text in enumerate(texts):
+        voice = Flite.VOICES[index % 3 if index % 8 else 3]  # the least human one least
+        audio, hz, timed = voices.speak(text, voice, rng.uniform(0.85, 1.25))
+        ids, frames = timed.joe(flite.joe)
+        said = joe_says(flite.joe, ids, frames, rng.uniform(0.1, 0.667))
+        out.append({"other": pcm(resample(audio, hz, INPUT_HZ)), **said})
     return out
 
 
@@ -133,6 +148,7 @@ def human(name: str, minutes: float) -> list[dict]:
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--pairs", type=int, default=16, help="shards of pairs, about 2.3 minutes each")
+    args.add_argument("--flite", type=int, default=10, help="shards of flite's pairs")
     args.add_argument("--joe", type=int, default=10, help="shards of joe alone")
     args.add_argument("--humans", type=float, default=14, help="minutes of each recorded voice")
     args = args.parse_args()
@@ -148,6 +164,8 @@ def main() -> None:
             write(f"{name}-{index:03}", make(index, texts[offset : offset + SHARD]))
             print(name, index, flush=True)
 
+    for index in range(args.flite):
+        shard("flite", index, flite, (200 + index) * SHARD)
     for index in range(max(args.pairs, args.joe)):
         if index < args.joe:
             shard("joe", index, alone, (100 + index) * SHARD)

@@ -10,7 +10,7 @@ from .nets.hubert import EDGE
 
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
-LAG = 0.030  # seconds that joe trails Kokoro when given its durations
+LAG = {"pairs": 0.030, "flite": -0.042}  # seconds that joe trails others when given their durations
 LATENT_HZ = JOE_HZ / JOE_HOP
 
 
@@ -46,6 +46,10 @@ class Corpus:
             target = self.valid if name in self.held_out else self.items
             for row in zip(utterances, heard, f0):
                 target += self.sources(name, *row)
+        counts = {}
+        for item in self.items:
+            counts[item["name"]] = number = counts.get(item["name"], -1) + 1
+            item["key"] = f"{item['name']}:{number}"
         weights = np.array([len(i["audio"]) * i["weight"] for i in self.items], float)
         self.chances = weights / max(1.0, weights.sum())
         quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
@@ -64,7 +68,7 @@ class Corpus:
         nothing = np.zeros((2, TEACHER_DIM), np.float16)
         if "other" in utterance and (target or heard):
             weight = 1.0 if target else 0.35
-            out.append({"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": LAG, "weight": weight, **target})
+            out.append({"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": LAG.get(name[:5], 0.0), "weight": weight, **target})
         if "joe" in utterance:
             audio = resample(utterance["joe"].astype(np.float32), OUTPUT_HZ, INPUT_HZ).astype(np.int16)
             out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "weight": 0.4, **target})
@@ -72,16 +76,24 @@ class Corpus:
 
     def cut(self, item, rng, units: int, speed: float):
         """A stretch of one source, played `speed` times as fast, with its targets."""
-        seconds = units * UNIT_HOP / INPUT_HZ
-        length = len(item["audio"]) / INPUT_HZ
-        start = rng.uniform(-0.2, max(0.0, length - seconds * speed))
+        start = self.start(item, rng, units, speed)
+        return {"audio": self.audio(item, start, units, speed)} | self.targets(item, start, units, speed)
+
+    def start(self, item, rng, units: int, speed: float) -> float:
+        """Where a stretch may begin, in seconds of the source."""
+        return rng.uniform(-0.2, max(0.0, len(item["audio"]) / INPUT_HZ - units * UNIT_HOP / INPUT_HZ * speed))
+
+    def audio(self, item, start: float, units: int, speed: float) -> np.ndarray:
         at = start + (np.arange(units * UNIT_HOP + EDGE) / INPUT_HZ) * speed
         audio = np.interp(at * INPUT_HZ, np.arange(len(item["audio"])), item["audio"], left=0, right=0) / 32768
+        return audio.astype(np.float32)
 
+    def targets(self, item, start: float, units: int, speed: float) -> dict:
+        """What the networks shall make of a stretch."""
+        length = len(item["audio"]) / INPUT_HZ
         unit_at = start + (np.arange(units) + 0.5) * 0.02 * speed
         frame_at = start + (np.arange(2 * units) + 0.5) * 0.01 * speed + item["lag"]
         out = {
-            "audio": audio.astype(np.float32),
             "heard": between(item["heard"], unit_at / 0.02),
             "heard_on": inside(unit_at, length if len(item["heard"]) > 2 else 0.0),
             "latent": np.zeros((2 * units, 192), np.float32),
@@ -102,9 +114,11 @@ class Corpus:
     def quiet(self, rng, units: int):
         """Next to nothing in, silence out."""
         noise = rng.normal(size=units * UNIT_HOP + EDGE) * 10 ** (-rng.uniform(45, 90) / 20)
+        return {"audio": (noise * rng.integers(0, 2)).astype(np.float32)} | self.silent(rng, units)
+
+    def silent(self, rng, units: int) -> dict:
         pick = rng.integers(0, len(self.silence), 2 * units)
         return {
-            "audio": (noise * rng.integers(0, 2)).astype(np.float32),
             "heard": np.zeros((units, TEACHER_DIM), np.float32),
             "heard_on": np.zeros(units, np.float32),
             "latent": self.silence[pick].astype(np.float32).mean(0, keepdims=True).repeat(2 * units, 0),
@@ -113,9 +127,13 @@ class Corpus:
             "latent_on": np.ones(2 * units, np.float32),
         }
 
-    def batch(self, rng, size: int, units: int) -> dict[str, torch.Tensor]:
+    def draw(self, rng, size: int):
+        """Sources, by their length and weight, and how fast each is played."""
         picks = rng.choice(len(self.items), size, p=self.chances)
-        speeds = np.where(rng.random(size) < 0.7, np.exp(rng.uniform(np.log(0.8), np.log(1.3), size)), 1.0)
+        return picks, np.where(rng.random(size) < 0.7, np.exp(rng.uniform(np.log(0.8), np.log(1.3), size)), 1.0)
+
+    def batch(self, rng, size: int, units: int) -> dict[str, torch.Tensor]:
+        picks, speeds = self.draw(rng, size)
         cuts = [self.cut(self.items[i], rng, units, v) for i, v in zip(picks, speeds)]
         loud = np.ones(size, bool)
         if rng.random() < 0.3:

@@ -6,7 +6,7 @@ import json
 import torch
 from safetensors.torch import save_file
 
-from .common import OUTPUT_HZ, PACK, RUNS, load
+from .common import JOE_PITCH_HZ, OUTPUT_HZ, PACK, RUNS, load
 from .content import Content
 from .nets import hubert, rvc
 
@@ -59,6 +59,7 @@ def voice_file(voice: rvc.Voice, path, info: str) -> None:
         else:
             weight[name] = tensor.half()
     file = {"weight": weight, "config": rvc.CONFIG, "info": info, "sr": f"{OUTPUT_HZ // 1000}k", "f0": 1, "version": "v1"}
+    file["pitch_hz"] = JOE_PITCH_HZ
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(file, path)
 

@@ -7,12 +7,15 @@ said with Kokoro's timing, phoneme by phoneme: parallel speech of many voices an
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+import soundfile
 
 from .common import JOE_HOP, JOE_HZ, WORK
 
@@ -113,6 +116,39 @@ class Timed:
                 ends.append(now)
         frames = np.diff(np.round(np.array([0.0, *ends]) * JOE_HZ / JOE_HOP))
         return ids, frames
+
+
+# CMU's phones, as flite tells them, in joe's IPA.
+CMU = dict(zip(
+    "pau aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh".split(),
+    "_ ɑː æ ʌ ɔː aʊ ə aɪ b tʃ d ð ɛ ɜː eɪ f ɡ h ɪ iː dʒ k l m n ŋ oʊ ɔɪ p ɹ s ʃ t θ ʊ uː v w j z ʒ".split(),
+))  # fmt: skip
+
+
+class Flite:
+    """Flite's voices, three of them built from recorded people, and their timing phone by phone."""
+
+    VOICES = ("slt", "rms", "awb", "kal16")
+
+    def speak(self, text: str, voice: str, stretch: float):
+        """Sound at its own rate, the rate, and its timing."""
+        with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+            command = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch}", "-psdur", "-t", text, "-o", file.name]
+            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            audio, hz = soundfile.read(file.name, dtype="float32")
+        timed, now = Timed(["^"], [0.0]), 0.0
+        for phone, end in re.findall(r"(\w+):([\d.]+)", told):
+            ipa, seconds = CMU[phone], float(end) - now
+            now = float(end)
+            if ipa == "_" and len(timed.symbols) == 1:
+                timed.seconds[0] += seconds  # the pause before the first word
+                continue
+            symbols = " " if ipa == "_" else ipa
+            timed.symbols += list(symbols)
+            timed.seconds += [seconds / len(symbols)] * len(symbols)
+        timed.symbols.append("$")
+        timed.seconds.append(max(0.0, len(audio) / hz - now))
+        return audio, hz, timed
 
 
 class Kokoro:
