@@ -154,6 +154,12 @@ impl Chromium {
         ));
     }
 
+    /// Shows the page as wide and high as this.
+    pub fn resize(&mut self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", size);
+    }
+
     /// Presses a key: its name and, where it writes something, what.
     pub fn press(&mut self, key: &str, code: u32, text: &str) {
         let kind = if text.is_empty() { "rawKeyDown" } else { "keyDown" };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::chromium::Chromium;
 use crate::support::*;
@@ -161,4 +161,55 @@ fn the_page_has_a_strict_policy_and_asks_for_nothing_from_elsewhere() {
         assert!(policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     }
+}
+
+#[test]
+fn every_control_has_a_name_and_is_reached_by_keys_and_nothing_is_wider_than_a_phone() {
+    let (server, folder, _) = Server::with_voice(&[]);
+    let mut browser = Chromium::start(&tone(folder.path()));
+    browser.open(&server.address);
+    browser.wait("document.getElementById('status').textContent === 'Ready'");
+    browser.eval("document.querySelectorAll('details').forEach((details) => (details.open = true))");
+    for (width, scheme) in [(1280, "light"), (360, "dark"), (320, "light")] {
+        browser.resize(width, 800);
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        browser.call("Emulation.setEmulatedMedia", media);
+        let wide = browser.eval("document.documentElement.scrollWidth");
+        assert!(wide.as_u64().is_some_and(|wide| wide <= u64::from(width)), "{wide} at {width}");
+        let beyond = browser.eval(&format!(
+            "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > {width})
+               .map((e) => e.id || e.outerHTML.slice(0, 80))"
+        ));
+        assert_eq!(beyond, json!([]), "at {width}");
+    }
+
+    // All that can be used now, in the order of the page.
+    let controls = browser.eval(
+        "[...document.querySelectorAll('a[href], button, input, select, textarea, summary, audio')]
+           .filter((e) => !e.disabled && e.checkVisibility()).map((e) => e.id || e.textContent.trim())",
+    );
+    let controls: Vec<String> = serde_json::from_value(controls).expect("names");
+    assert!(controls.len() > 25, "{controls:?}");
+    let nameless = browser.eval(
+        "[...document.querySelectorAll('button, input, select, textarea, audio, progress, canvas, [role=meter]')]
+           .filter((e) => !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim())).map((e) => e.outerHTML)",
+    );
+    assert_eq!(nameless, json!([]));
+    browser.eval("document.activeElement.blur()");
+    let mut reached = Vec::new();
+    for _ in 0..controls.len() {
+        browser.press("Tab", 9, "");
+        let focus = browser.eval(
+            "(() => { const e = document.activeElement, style = getComputedStyle(e);
+               return [e.id || e.textContent.trim(), style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2]; })()",
+        );
+        assert_eq!(focus[1], true, "the focus on {} does not show", focus[0]);
+        reached.push(focus[0].as_str().expect("a name").to_owned());
+    }
+    assert_eq!(reached, controls);
+    // A switch is turned over by the space bar.
+    browser.eval("document.getElementById('mute').focus()");
+    browser.press(" ", 32, " ");
+    assert_eq!(browser.eval("document.getElementById('mute').getAttribute('aria-pressed')"), "true");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
