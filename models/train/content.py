@@ -112,7 +112,7 @@ def main() -> None:
     scale = state["scale"] if step else torch.from_numpy(spoken["latent"].astype("float32")).std()
     scale = scale.to(DEVICE)
     check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::5][:24]]))
-    cache = Cache(corpus) if args.cached else None
+    cache = Cache(corpus, model) if args.cached else None
     model.hubert.feature_extractor.requires_grad_(not args.cached)
     sums, count, began = {}, 0, time.time()
     while step < args.steps:

@@ -33,7 +33,7 @@ def main() -> None:
     index = faiss.index_factory(joe.shape[1], f"IVF{LISTS},Flat")
     index.train(clusters.centroids)
     index.add(clusters.centroids)
-    faiss.write_index(index, str(PACK / "joe.index"))
+    faiss.write_index(index, str(PACK / "units.index"))
     print(len(joe), "units in", index.ntotal, "centres")
 
 
