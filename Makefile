@@ -4,13 +4,10 @@ CARGO ?= cargo
 
 .PHONY: demo test packages live-packages test-cuda test-live soak service-packages test-service lint bench test-reference
 
-# Converts a bundled clip and leaves the audio, a figure and a report in `out/`.
+# Converts a bundled recording to the voice inside the program, and leaves the audio, a figure and a report in `out/`.
 demo:
 	@mkdir -p out
-	@echo "The demo's networks are small and untrained: its output sounds like noise."
-	$(CARGO) run --release --locked -- convert examples/data/syrinx.wav -o out/demo.wav --force \
-	  --voice tests/data/synth_small_v1_32k.pth --encoder tests/data/hubert_small_v1.weights.safetensors \
-	  --index tests/data/added_IVF15_Flat_nprobe_1_small_v1.index --f0 swift \
+	$(CARGO) run --release --locked -- convert examples/data/inaugural.wav -o out/demo.wav --force \
 	  --plot out/demo.png --report out/demo.json
 
 # All tests. Needs nothing but cargo and a C linker.
@@ -78,6 +75,7 @@ LINTED = "" $(LIVE_FEATURES) service cuda cpal pulseaudio jack,cpal jack,service
 
 lint: live-packages
 	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --no-default-features --features tui -- -D warnings
 	for features in $(LINTED); do $(CARGO) clippy --locked --all-targets --features "$$features" -- -D warnings || exit 1; done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --features $(LIVE_FEATURES),service,cuda

@@ -179,6 +179,7 @@ fn voice_facts(c: &voice::VoiceConfig) -> Vec<(&'static str, serde_json::Value)>
         ("f0", c.has_f0.into()),
         ("speakers", c.speakers.into()),
         ("unit_dim", c.unit_dim.into()),
+        ("pitch_hz", c.pitch_hz.into()),
         ("hop_samples", c.hop_samples().into()),
         ("info", c.info.as_str().into()),
         ("inter_channels", c.inter_channels.into()),

@@ -4,8 +4,11 @@
 //! what it needs through [`Weights`], a view that scopes names and checks shapes. What kind of
 //! network a file holds, and of which sizes, is read from the file and checked against its tensors:
 //! [`voice`], [`hubert`], [`pitch`]; retrieval indexes are read by [`index`]. [`identify()`] tells
-//! which of these a file is, [`catalogue`] lists the published ones, and [`store`] finds files by name.
+//! which of these a file is, [`catalogue`] lists the published ones, [`store`] finds files by name, and `built_in` is
+//! the voice that is part of the program.
 
+#[cfg(feature = "default-voice")]
+pub mod built_in;
 pub mod catalogue;
 mod container;
 pub mod hubert;

@@ -101,6 +101,7 @@ pub fn voice() -> VoiceCheckpoint {
         upsample_initial_channel: 512,
         upsample_kernel_sizes: vec![16, 16, 4, 4],
         gin_channels: 256,
+        pitch_hz: None,
         unit_dim: 768,
     };
     let tensors = fill("seeded v2 voice", Shapes(tensor_shapes(&config)));

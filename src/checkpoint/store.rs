@@ -5,6 +5,7 @@
 //!   hubert_base.pt   or a Hugging Face folder: contentvec/, content-vec-best/, hubert/
 //!   rmvpe.pt  fcpe.pt  crepe.pth  crepe-tiny.pth
 //!   voices/NAME.pth             (or weights/, or next to these files)
+//!   voices/NAME/NAME.pth        (with encoder/ beside it, if it was trained with one of its own)
 //!   indexes/added_*_NAME_v2.index   (or beside the voice, or in its folder)
 //! ```
 
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
+#[cfg(feature = "default-voice")]
+use super::built_in;
 use super::catalogue::{PUBLISHED, Published};
 use super::pitch::PitchNetwork;
 use crate::error::{Error, Result};
@@ -64,11 +67,20 @@ impl ModelsDirectory {
             .find(|path| path.is_file() || path.join("config.json").is_file())
     }
 
-    /// The content encoder: `given` as a path or file name, else the published one.
+    /// The content encoder of a voice: the folder `encoder` beside it, whose units no other speaks, else `given` as a path or
+    /// file name, else the published one.
     ///
     /// # Errors
     /// [`Error::NotFound`], telling where it was sought and where it is published.
-    pub fn encoder(&self, given: Option<&str>) -> Result<PathBuf> {
+    pub fn encoder(&self, given: Option<&str>, voice: &Path) -> Result<PathBuf> {
+        own_encoder(voice).map_or_else(|| self.shared_encoder(given), Ok)
+    }
+
+    /// The content encoder of voices that bring none: `given` as a path or file name, else the published one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], telling where it was sought and where it is published.
+    pub fn shared_encoder(&self, given: Option<&str>) -> Result<PathBuf> {
         self.published(given, &PUBLISHED[0])
     }
 
@@ -120,10 +132,12 @@ impl ModelsDirectory {
         places.filter(|_| is_name(given)).find(|path| path.exists()).or_else(published)
     }
 
-    /// A voice: a path, or the name of a file in `voices/` or `weights/` with or without its extension.
+    /// A voice: a path, or the name of a file in `voices/` or `weights/` with or without its extension, or of the voice that
+    /// is part of the program.
     ///
     /// # Errors
-    /// [`Error::NotFound`], telling where it was sought and which voices there are.
+    /// [`Error::NotFound`], telling where it was sought and which voices there are; [`Error::Io`] if the program's own
+    /// cannot be laid out.
     pub fn voice(&self, given: &str) -> Result<PathBuf> {
         let direct = PathBuf::from(given);
         if direct.is_file() {
@@ -134,6 +148,10 @@ impl ModelsDirectory {
             let matches = |part: Option<&std::ffi::OsStr>| part.is_some_and(|part| part == given);
             is_name(given) && (matches(path.file_name()) || matches(path.file_stem()))
         });
+        #[cfg(feature = "default-voice")]
+        if found.is_none() && given == built_in::NAME {
+            return built_in::BuiltIn::unpacked().map(|files| files.voice());
+        }
         found.cloned().ok_or_else(|| {
             let names: Vec<String> =
                 voices.iter().filter_map(|v| v.file_stem()).map(|v| v.to_string_lossy().into_owned()).collect();
@@ -190,6 +208,13 @@ impl ModelsDirectory {
         }
         found
     }
+}
+
+/// The folder of the encoder that a voice brings, if it does.
+#[must_use]
+pub fn own_encoder(voice: &Path) -> Option<PathBuf> {
+    let own = voice.with_file_name("encoder");
+    own.join("config.json").is_file().then_some(own)
 }
 
 /// Whether `given` is a name and not a path.

@@ -1,8 +1,9 @@
 //! RVC voices: the small `.pth` that training exports, and the same as safetensors.
 //!
 //! A `.pth` is a dictionary of `weight` (tensors), `config` (18 positional values), `sr`, `f0`,
-//! `version` and `info`. A voice in safetensors has the same tensors without the `weight.` prefix,
-//! and the other keys as text in `__metadata__`, `config` being a JSON array.
+//! `version` and `info`; ours adds `pitch_hz`, the speaker's usual pitch. A voice in safetensors has
+//! the same tensors without the `weight.` prefix, and the other keys as text in `__metadata__`,
+//! `config` being a JSON array.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -83,6 +84,8 @@ pub struct VoiceConfig {
     pub upsample_kernel_sizes: Vec<usize>,
     /// Values of a speaker embedding.
     pub gin_channels: usize,
+    /// The usual pitch of who speaks, in Hz, if the voice tells it; upstream's do not.
+    pub pitch_hz: Option<u32>,
     /// Values of a content unit: columns of `enc_p.emb_phone.weight`, 256 in v1 and 768 in v2.
     pub unit_dim: usize,
 }
@@ -146,6 +149,9 @@ mod limit {
     pub const INFO_CHARS: usize = 200;
 }
 
+/// Usual pitches that a voice may have.
+const VOICE_PITCH_HZ: std::ops::RangeInclusive<f64> = 30.0..=1000.0;
+
 /// The plain values of a voice, with typed and checked access.
 struct Facts<'a> {
     container: &'a Container,
@@ -192,6 +198,7 @@ impl Facts<'_> {
                 limit::UPSAMPLE_KERNEL,
             )?,
             gin_channels,
+            pitch_hz: self.pitch_hz(),
             unit_dim,
         };
         self.relations(&config)?;
@@ -283,6 +290,15 @@ impl Facts<'_> {
     fn info(&self) -> String {
         let info = self.value("info").and_then(Value::as_str).unwrap_or_default();
         info.chars().filter(|c| !c.is_control()).take(limit::INFO_CHARS).collect()
+    }
+
+    /// What is no pitch that a voice may have is taken as not told: nothing but a default depends on it.
+    fn pitch_hz(&self) -> Option<u32> {
+        let hz = match self.value("pitch_hz")? {
+            Value::String(text) => text.parse().ok(),
+            other => other.as_f64(),
+        };
+        hz.filter(|hz| VOICE_PITCH_HZ.contains(hz)).map(|hz| hz.round() as u32)
     }
 
     fn relations(&self, c: &VoiceConfig) -> Result<()> {
@@ -417,5 +433,6 @@ pub fn metadata(config: &VoiceConfig) -> HashMap<String, String> {
         ("version", config.version.name().to_owned()),
         ("info", config.info.clone()),
     ];
-    texts.into_iter().map(|(key, text)| (key.to_owned(), text)).collect()
+    let pitch = config.pitch_hz.map(|hz| ("pitch_hz", hz.to_string()));
+    texts.into_iter().chain(pitch).map(|(key, text)| (key.to_owned(), text)).collect()
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+#[cfg(feature = "default-voice")]
+use crate::checkpoint::built_in::BuiltIn;
 use crate::checkpoint::pitch::PitchNetwork;
 use crate::checkpoint::store::ModelsDirectory;
 use crate::checkpoint::{Kind, identify};
@@ -13,25 +15,35 @@ use crate::nn::Cpu;
 use crate::nn::ops::Precision;
 use crate::params::{ConversionParams, NoiseChoice, PitchMethod, TRANSPOSE_SEMITONES};
 
+/// Share of the built-in voice's index: its 512 centres are too few to speak clearly with (`models/default/README.md`).
+const BUILT_IN_INDEX_RATE: f32 = 0.1;
+
+/// Of `--voice`.
+pub const VOICE_HELP: &str = if cfg!(feature = "default-voice") {
+    "Voice: an RVC `.pth`, or the name of one in the models folder; without this, joe, who is part of the program"
+} else {
+    "Voice: an RVC `.pth`, or the name of one in the models folder"
+};
+
 /// The voice, and how it speaks.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Voice")]
 pub struct VoiceArgs {
-    /// Voice: an RVC `.pth`, or the name of one in the models folder
-    #[arg(long, value_name = "VOICE")]
-    voice: PathBuf,
+    #[arg(long, value_name = "VOICE", required = !cfg!(feature = "default-voice"), help = VOICE_HELP)]
+    voice: Option<PathBuf>,
     /// Retrieval index of the voice (FAISS `.index`)
     #[arg(long, value_name = "INDEX")]
     index: Option<PathBuf>,
-    /// Pitch shift in semitones, -48 to 48
-    #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
-    pitch: f32,
+    /// Pitch shift in semitones, -48 to 48; `auto` brings a recording's or a live speaker's usual pitch to the voice's, where
+    /// the voice tells its own (joe does), and is 0 elsewhere, with --reference, and for what a text-to-speech source speaks
+    #[arg(long, value_name = "N", default_value = "auto", allow_negative_numbers = true, value_parser = parse_pitch)]
+    pitch: PitchShift,
     /// Formant shift in semitones, -12 to 12: a larger or smaller speaker at the same pitch
     #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
     formant: f32,
-    /// Share of the index in the content, 0 to 1
-    #[arg(long, value_name = "X", default_value_t = 0.75)]
-    index_rate: f32,
+    /// Share of the index in the content, 0 to 1; without this 0.75, and for joe 0.1: his index is small
+    #[arg(long, value_name = "X")]
+    index_rate: Option<f32>,
     /// Share of the index kept in unvoiced sounds, 0 to 0.5; 0.5 switches the protection off
     #[arg(long, value_name = "X", default_value_t = 0.33)]
     protect: f32,
@@ -61,7 +73,8 @@ pub struct TrackerArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Models")]
 pub struct ModelArgs {
-    /// Content encoder: `hubert_base.pt` or a Hugging Face folder, or the name of one in the models folder
+    /// Content encoder: `hubert_base.pt` or a Hugging Face folder, or the name of one in the models folder. A voice with a
+    /// folder `encoder` beside it brings its own
     #[arg(long, value_name = "PATH")]
     encoder: Option<PathBuf>,
     /// Weights of the pitch tracker, or their name in the models folder; without --f0, they tell which tracker
@@ -90,6 +103,22 @@ enum Device {
     Cpu,
 }
 
+/// How the pitch is shifted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum PitchShift {
+    /// By so many semitones.
+    Semitones(f32),
+    /// To the voice's own pitch.
+    Auto,
+}
+
+fn parse_pitch(text: &str) -> std::result::Result<PitchShift, String> {
+    match text {
+        "auto" => Ok(PitchShift::Auto),
+        _ => text.parse().map(PitchShift::Semitones).map_err(|_| "expected semitones or `auto`".into()),
+    }
+}
+
 fn parse_noise(text: &str) -> std::result::Result<NoiseChoice, String> {
     match text.strip_prefix("seed:") {
         Some(seed) => seed.parse().map(NoiseChoice::Seeded).map_err(|_| "the seed must be a whole number".into()),
@@ -98,26 +127,56 @@ fn parse_noise(text: &str) -> std::result::Result<NoiseChoice, String> {
     }
 }
 
+/// The voice that is part of the program, and its index.
+#[cfg(feature = "default-voice")]
+fn built_in() -> Result<(PathBuf, Option<PathBuf>)> {
+    BuiltIn::unpacked().map(|files| (files.voice(), Some(files.index())))
+}
+
+#[cfg(not(feature = "default-voice"))]
+fn built_in() -> Result<(PathBuf, Option<PathBuf>)> {
+    Err(Error::argument("--voice", "a voice, since this build has none inside", "none"))
+}
+
 impl VoiceArgs {
     /// Checks what the library knows by another name.
     ///
     /// # Errors
     /// [`Error::Argument`] naming the argument.
     pub fn check(&self) -> Result<()> {
-        if TRANSPOSE_SEMITONES.contains(&self.pitch) {
+        let semitones = self.semitones();
+        if TRANSPOSE_SEMITONES.contains(&semitones) {
             return Ok(());
         }
         let expected = format!("{} to {} semitones", TRANSPOSE_SEMITONES.start(), TRANSPOSE_SEMITONES.end());
-        Err(Error::argument("--pitch", expected, self.pitch))
+        Err(Error::argument("--pitch", expected, semitones))
+    }
+
+    /// Whether the pitch shall be brought to the voice's own.
+    #[must_use]
+    pub fn fits_pitch(&self) -> bool {
+        self.pitch == PitchShift::Auto
+    }
+
+    fn index_rate(&self) -> f32 {
+        let usual = if self.voice.is_some() { ConversionParams::default().index_rate } else { BUILT_IN_INDEX_RATE };
+        self.index_rate.unwrap_or(usual)
+    }
+
+    fn semitones(&self) -> f32 {
+        match self.pitch {
+            PitchShift::Semitones(semitones) => semitones,
+            PitchShift::Auto => 0.0,
+        }
     }
 
     /// How to convert; what is not asked for here stands at its default.
     #[must_use]
     pub fn params(&self, tracker: &TrackerArgs) -> ConversionParams {
         ConversionParams {
-            transpose_semitones: self.pitch,
+            transpose_semitones: self.semitones(),
             formant_semitones: self.formant,
-            index_rate: self.index_rate,
+            index_rate: self.index_rate(),
             protect: self.protect,
             filter_radius: tracker.filter_radius,
             repair_octaves: tracker.repair_octaves,
@@ -131,7 +190,8 @@ impl VoiceArgs {
 /// Models as they were asked for: paths are there, names are not looked up yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelChoice {
-    voice: PathBuf,
+    /// None for the one that is part of the program.
+    voice: Option<PathBuf>,
     index: Option<PathBuf>,
     /// Whether an index is of use.
     retrieves: bool,
@@ -168,7 +228,7 @@ impl ModelChoice {
         Ok(Self {
             voice: voice.voice.clone(),
             index: voice.index.clone(),
-            retrieves: voice.index_rate > 0.0,
+            retrieves: voice.index_rate() > 0.0,
             encoder: models.encoder.clone(),
             pitch_method: tracker.f0,
             pitch_model: models.pitch_model.clone(),
@@ -188,6 +248,8 @@ impl ModelChoice {
     /// What a person should know of the index among `files`, if it was found by the voice's name.
     #[must_use]
     pub fn index_note(&self, files: &ModelFiles) -> Option<String> {
+        // What is part of the program belongs together.
+        self.voice.as_ref()?;
         let found = files.index.as_ref().filter(|_| self.index.is_none())?;
         Some(format!("index {}, found by the voice's name; --index-rate 0 leaves it out", found.display()))
     }
@@ -195,7 +257,7 @@ impl ModelChoice {
     /// The same models around another voice.
     #[must_use]
     pub fn with_voice(&self, voice: PathBuf, index: Option<PathBuf>) -> Self {
-        Self { voice, index, ..self.clone() }
+        Self { voice: Some(voice), index, ..self.clone() }
     }
 
     /// The files of all models, found in the models folder where no path was given.
@@ -205,7 +267,14 @@ impl ModelChoice {
     pub fn files(&self) -> Result<ModelFiles> {
         let folder = ModelsDirectory::of_user()?;
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let voice = folder.voice(&text(&self.voice))?;
+        let (voice, index) = match &self.voice {
+            Some(voice) => {
+                let voice = folder.voice(&text(voice))?;
+                let index = folder.index_of(&voice);
+                (voice, index)
+            }
+            None => built_in()?,
+        };
         let named = self.pitch_model.as_deref().map(text);
         let network = |network, tiny| {
             let path = folder.pitch(named.as_deref(), network, tiny)?;
@@ -228,10 +297,22 @@ impl ModelChoice {
             None => network(PitchNetwork::Rmvpe, false).unwrap_or(TrackerFile::SwiftF0),
         };
         Ok(ModelFiles {
-            index: self.index.clone().or_else(|| folder.index_of(&voice)).filter(|_| self.retrieves),
-            encoder: folder.encoder(self.encoder.as_deref().map(text).as_deref())?,
+            index: self.index.clone().or(index).filter(|_| self.retrieves),
+            encoder: folder.encoder(self.encoder.as_deref().map(text).as_deref(), &voice)?,
             tracker,
             voice,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pitch_is_semitones_or_the_voices_own() {
+        assert_eq!(parse_pitch("auto"), Ok(PitchShift::Auto));
+        assert_eq!(parse_pitch("-3.5"), Ok(PitchShift::Semitones(-3.5)));
+        assert!(parse_pitch("high").is_err_and(|told| told.contains("`auto`")));
     }
 }

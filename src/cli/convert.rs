@@ -127,6 +127,8 @@ pub struct ConvertPlan {
     pub output_rate_hz: Option<u32>,
     /// How to convert.
     pub params: ConversionParams,
+    /// Whether the pitch of each recording is brought to the voice's own.
+    pub fits_pitch: bool,
     /// Where the report goes.
     pub report: Option<PathBuf>,
     /// Where the figures go.
@@ -169,6 +171,8 @@ impl ConvertPlan {
             f0_file: args.pitch_settings.f0_file.clone(),
             output_rate_hz: output.output_rate,
             params,
+            // Upstream transposes by what it is told.
+            fits_pitch: args.voice.fits_pitch() && output.reference.is_none() && args.pitch_settings.f0_file.is_none(),
             report: output.report.clone(),
             plot: output.plot.clone(),
         };
@@ -265,10 +269,18 @@ pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     let mut converter = plan.models.engine(Precision::Full).converter(&files)?;
     plan.check_encodings(Some(plan.output_rate_hz.unwrap_or(converter.sample_rate_hz())))?;
     run(plan, progress, started.elapsed().as_secs_f64(), |recording, share_done| {
+        let mut params = plan.params;
+        if let Some(semitones) =
+            plan.fits_pitch.then(|| converter.own_transposition(recording, &params)).transpose()?.flatten()
+        {
+            params.transpose_semitones = semitones;
+            progress
+                .note(&format!("pitch shifted by {semitones:.1} semitones, to the voice's own; --pitch 0 keeps it"));
+        }
         let request = Request {
             recording,
             pitch_curve: curve.as_deref(),
-            params: &plan.params,
+            params: &params,
             sizes: WindowSizes::default(),
             output_rate_hz: plan.output_rate_hz,
         };

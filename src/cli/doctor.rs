@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::inspect::grouped;
 use super::machine::Machine;
+#[cfg(feature = "default-voice")]
+use crate::checkpoint::built_in;
 use crate::checkpoint::catalogue::PUBLISHED;
 use crate::checkpoint::store::ModelsDirectory;
 use crate::error::{Error, Result};
@@ -161,7 +163,11 @@ fn models(directory: &ModelsDirectory) -> Vec<Check> {
         0 => Check::gap(GROUP, "voices", "none", "put `.pth` files into `voices` of the folder, or name their paths"),
         count => Check::there(GROUP, "voices", format!("{count} (`syrinx models` lists them)")),
     };
-    std::iter::once(folder).chain(published).chain([voices]).collect()
+    #[cfg(feature = "default-voice")]
+    let built_in = Some(Check::there(GROUP, built_in::NAME, "a voice with all that it needs, inside the program"));
+    #[cfg(not(feature = "default-voice"))]
+    let built_in = None;
+    std::iter::once(folder).chain(built_in).chain(published).chain([voices]).collect()
 }
 
 /// What the system lets this user's threads do.

@@ -94,10 +94,11 @@ impl LatencyArgs {
     /// The files of the voice. Which tracker reads its pitch changes no delay but the time that it is granted.
     fn files(&self, voice: &str) -> Result<ModelFiles> {
         let folder = ModelsDirectory::of_user()?;
+        let voice = folder.voice(voice)?;
         Ok(ModelFiles {
-            voice: folder.voice(voice)?,
+            encoder: folder.encoder(self.encoder.as_deref(), &voice)?,
+            voice,
             index: None,
-            encoder: folder.encoder(self.encoder.as_deref())?,
             tracker: TrackerFile::SwiftF0,
         })
     }

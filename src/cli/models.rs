@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::inspect::grouped;
+#[cfg(feature = "default-voice")]
+use crate::checkpoint::built_in;
 use crate::checkpoint::catalogue::{PUBLISHED, Published, Verdict};
 use crate::checkpoint::store::ModelsDirectory;
 use crate::checkpoint::{Kind, identify};
@@ -25,8 +27,8 @@ pub struct ModelsArgs {
     pub verify: bool,
 }
 
-/// One published model.
-#[derive(Debug, Serialize)]
+/// One published model, or one that is part of the program.
+#[derive(Clone, Debug, Serialize)]
 struct ModelRow {
     name: &'static str,
     purpose: &'static str,
@@ -132,6 +134,16 @@ fn list(directory: &ModelsDirectory, verify: bool) -> Listing {
         verified: None,
         path: None,
     };
+    #[cfg(feature = "default-voice")]
+    let built_in = Some(ModelRow {
+        name: built_in::NAME,
+        purpose: "a voice, with an encoder and an index of its own",
+        bytes: Some(built_in::bytes()),
+        published_at: "models/default in the source; inside the program",
+        ..swift_f0.clone()
+    });
+    #[cfg(not(feature = "default-voice"))]
+    let built_in = None;
     let file = |path: PathBuf, kind: Kind| {
         let verified = verify.then(|| content(&path, kind));
         FileRow {
@@ -146,7 +158,7 @@ fn list(directory: &ModelsDirectory, verify: bool) -> Listing {
     Listing {
         directory: directory.root().to_owned(),
         exists: directory.root().is_dir(),
-        models: PUBLISHED.iter().map(model).chain([swift_f0]).collect(),
+        models: PUBLISHED.iter().map(model).chain([swift_f0]).chain(built_in).collect(),
         voices: directory.voices().into_iter().map(|path| file(path, Kind::Voice)).collect(),
         indexes: directory.indexes().into_iter().map(|path| file(path, Kind::Index)).collect(),
     }

@@ -30,7 +30,11 @@ pub struct ServeArgs {
     /// File with the token that must be shown by who asks; without this, `SYRINX_TOKEN`
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Content encoder: `hubert_base.pt` or a Hugging Face folder; without this, found in the models folder
+    /// Do not add the voice that is part of the program to data that never had it
+    #[arg(long)]
+    no_default_voice: bool,
+    /// Content encoder of voices that bring none: `hubert_base.pt` or a Hugging Face folder; without this, found in the
+    /// models folder
     #[arg(long, value_name = "PATH")]
     encoder: Option<PathBuf>,
     #[command(flatten)]
@@ -91,6 +95,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         rate_limit: args.limits.rate_limit,
         source: args.source.choice().open()?,
         encoder: args.encoder.clone(),
+        default_voice: !args.no_default_voice,
         voice_budget_bytes: args.limits.voice_memory << 20,
         most_upload_bytes: args.limits.max_upload << 20,
         most_waiting: args.limits.max_queue,

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::nn::ops::VoiceOps;
-use crate::params::ConversionParams;
+use crate::params::{ConversionParams, TRANSPOSE_SEMITONES};
 use crate::telemetry::{Stage, StageTimes};
 use crate::units::{HOP_SAMPLES, Pitch, Units, semitones_to_ratio};
 use pitch::Tracker;
@@ -152,6 +152,12 @@ impl<B: VoiceOps> Converter<B> {
         Ok(shape(f0_hz, params))
     }
 
+    /// The usual pitch of who speaks in the voice, in Hz, if the voice tells it.
+    #[must_use]
+    pub fn pitch_hz(&self) -> Option<f32> {
+        self.synth.pitch_hz()
+    }
+
     /// The voice's rate in Hz.
     #[must_use]
     pub fn sample_rate_hz(&self) -> u32 {
@@ -161,6 +167,19 @@ impl<B: VoiceOps> Converter<B> {
 
 /// The protection value from which it is off.
 const PROTECT_OFF: f32 = 0.5;
+
+/// Semitones from the median of the voiced pitches to `own_hz`, within what a transposition may be; `None` where nothing is
+/// voiced.
+#[must_use]
+pub fn transposition_to(own_hz: f32, f0_hz: &[f32]) -> Option<f32> {
+    let mut voiced: Vec<f32> = f0_hz.iter().copied().filter(|hz| *hz > 0.0).collect();
+    if voiced.is_empty() {
+        return None;
+    }
+    let middle = voiced.len() / 2;
+    let median = *voiced.select_nth_unstable_by(middle, f32::total_cmp).1;
+    Some((12.0 * (own_hz / median).log2()).clamp(*TRANSPOSE_SEMITONES.start(), *TRANSPOSE_SEMITONES.end()))
+}
 
 /// The f0 as it is and as the synthesizer shall read it.
 fn shape(f0_hz: Vec<f32>, params: &ConversionParams) -> (Vec<f32>, Pitch) {

@@ -76,6 +76,9 @@ pub struct Conversion {
 const PITCH_SHARE: f64 = 0.14;
 const RENDER_SHARE: f64 = 0.85;
 
+/// Level of a hop below which it does not tell who speaks, as a share of the loudest: -26 dB.
+const SPEECH: f32 = 0.05;
+
 /// Audio after a window's last hop with which the encoder's units cover that hop.
 const UNIT_REACH: usize = 400;
 
@@ -131,6 +134,24 @@ impl<B: VoiceOps> Converter<B> {
             audio: voice,
             times,
         })
+    }
+
+    /// The transposition in semitones that brings the median pitch of a recording to the voice's own; `None` where the voice
+    /// does not tell its pitch, or nothing is voiced.
+    ///
+    /// # Errors
+    /// A recording that is empty, holds what is no number, or has a rate that cannot be converted.
+    pub fn own_transposition(&mut self, recording: &Recording, params: &ConversionParams) -> Result<Option<f32>> {
+        let Some(own_hz) = self.pitch_hz() else { return Ok(None) };
+        let sizes = WindowSizes::default();
+        Request { recording, pitch_curve: None, params, sizes, output_rate_hz: None }.validate()?;
+        let audio = source::prepare(recording)?;
+        let (mut f0_hz, _) = self.track(&audio, params)?;
+        // A hum in the pauses is no speech.
+        let levels: Vec<f32> = audio.chunks(HOP_SAMPLES).map(source::peak).collect();
+        let loudest = levels.iter().copied().fold(0.0, f32::max);
+        f0_hz.iter_mut().zip(&levels).filter(|(_, level)| **level < SPEECH * loudest).for_each(|(hz, _)| *hz = 0.0);
+        Ok(super::transposition_to(own_hz, &f0_hz))
     }
 
     /// Length, loudness, rate and peak of the joined voice.

@@ -66,6 +66,12 @@ impl<B: VoiceOps> Synth<B> {
         self.voice.config().sample_rate_hz
     }
 
+    /// The usual pitch of who speaks, in Hz, if the voice tells it.
+    #[must_use]
+    pub fn pitch_hz(&self) -> Option<f32> {
+        self.voice.config().pitch_hz.map(|hz| hz as f32)
+    }
+
     /// Whether the voice follows pitch.
     #[must_use]
     pub fn has_f0(&self) -> bool {

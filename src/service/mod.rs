@@ -41,6 +41,8 @@ mod wyoming;
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+#[cfg(feature = "default-voice")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +60,11 @@ use self::jobs::work::Tools;
 use self::jobs::worker::{self, Bench};
 use self::jobs::{Queue, SqliteQueue};
 use self::stream::StreamCounts;
+#[cfg(feature = "default-voice")]
+use self::voices::VoiceFiles;
 use self::voices::{LoadedVoices, VoiceStore};
+#[cfg(feature = "default-voice")]
+use crate::checkpoint::built_in;
 use crate::error::{Error, Result};
 use crate::tts::Source;
 
@@ -84,6 +90,8 @@ pub struct ServiceSettings {
     pub source: Arc<dyn Source>,
     /// The content encoder; found in the models folder if none is named.
     pub encoder: Option<PathBuf>,
+    /// Whether the data gets the voice that is part of the program, where the build has it, unless it had it before.
+    pub default_voice: bool,
     /// Memory for voices, in bytes.
     pub voice_budget_bytes: u64,
     /// Most bytes of an upload, also unpacked.
@@ -141,6 +149,18 @@ pub struct Service {
     _lock: File,
 }
 
+/// Adds the voice that is part of the program, once: who deletes it does not get it back.
+#[cfg(feature = "default-voice")]
+fn offer_built_in(data: &Path, store: &VoiceStore) -> Result<()> {
+    let mark = data.join("default-voice-offered");
+    if mark.exists() {
+        return Ok(());
+    }
+    let received = store.receive()?;
+    store.keep(&VoiceFiles::built_in(received.path())?, built_in::NAME, "The voice that is part of Syrinx.")?;
+    std::fs::write(&mark, "").map_err(|source| Error::io(mark, source))
+}
+
 impl Service {
     /// Opens the data, starts the workers, and listens.
     ///
@@ -154,6 +174,10 @@ impl Service {
         let lock = lock(data)?;
         let database = Database::open(&data.join("syrinx.db"))?;
         let store = VoiceStore::open(data.join("voices"), database.clone())?;
+        #[cfg(feature = "default-voice")]
+        if settings.default_voice {
+            offer_built_in(data, &store)?;
+        }
         let blobs: Arc<dyn Blobs> = Arc::new(FolderBlobs::open(data.join("blobs"))?);
         let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(database));
         // No other process works at this data, as the lock tells.

@@ -22,7 +22,7 @@ pub struct JobParams {
     pub enable_rvc: Option<bool>,
     /// The voice to convert to.
     pub rvc_model_id: Option<String>,
-    /// Pitch shift in semitones, -12..=12.
+    /// Pitch shift in semitones, -12..=12. Without this: to the voice's own pitch, if the voice tells it, else 0.
     pub rvc_pitch: Option<f32>,
     /// Share of the index, 0..=1.
     pub rvc_index_rate: Option<f32>,

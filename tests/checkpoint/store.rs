@@ -59,7 +59,7 @@ fn an_index_belongs_to_the_voice_it_names() {
 fn missing_models_are_told_with_their_place_and_source() {
     let folder = folder();
     let models = ModelsDirectory::new(folder.path());
-    let message = models.encoder(None).unwrap_err().to_string();
+    let message = models.shared_encoder(None).unwrap_err().to_string();
     assert!(message.contains("hubert_base.pt (content encoder, needed by every voice) not found"), "{message}");
     assert!(message.contains("set SYRINX_MODELS"), "{message}");
     let message = models.pitch(None, PitchNetwork::Fcpe, false).unwrap_err().to_string();
@@ -69,8 +69,14 @@ fn missing_models_are_told_with_their_place_and_source() {
     let contentvec = folder.path().join("contentvec");
     fs::create_dir(&contentvec).unwrap();
     fs::write(contentvec.join("config.json"), b"{}").unwrap();
-    assert_eq!(models.encoder(None).unwrap(), contentvec);
-    assert!(models.encoder(Some("elsewhere.pt")).unwrap_err().to_string().contains("hubert `elsewhere.pt` not found"));
+    assert_eq!(models.shared_encoder(None).unwrap(), contentvec);
+    assert!(
+        models
+            .shared_encoder(Some("elsewhere.pt"))
+            .unwrap_err()
+            .to_string()
+            .contains("hubert `elsewhere.pt` not found")
+    );
 }
 
 #[test]
@@ -109,5 +115,20 @@ fn a_model_is_found_by_the_name_of_its_file_with_and_without_extension() {
     assert_eq!(models.named("crepe-tiny"), inside("tiny.pth"));
     assert_eq!(models.named("crepe"), None);
     assert_eq!(models.named("../my_hubert.pt"), None);
-    assert_eq!(models.encoder(Some("my_hubert")).unwrap(), folder.path().join("my_hubert.pt"));
+    assert_eq!(models.shared_encoder(Some("my_hubert")).unwrap(), folder.path().join("my_hubert.pt"));
+}
+
+#[test]
+fn a_voice_with_an_encoder_beside_it_takes_no_other() {
+    let folder = folder();
+    let models = ModelsDirectory::new(folder.path());
+    let voice = folder.path().join("voices/alto/alto.pth");
+    fs::create_dir_all(voice.with_file_name("encoder")).unwrap();
+    fs::write(folder.path().join("hubert_base.pt"), "").unwrap();
+    let shared = folder.path().join("hubert_base.pt");
+    assert_eq!(models.encoder(None, &voice).unwrap(), shared, "an empty folder is no encoder");
+    fs::write(voice.with_file_name("encoder").join("config.json"), "{}").unwrap();
+    assert_eq!(models.encoder(None, &voice).unwrap(), voice.with_file_name("encoder"));
+    assert_eq!(models.encoder(Some("hubert"), &voice).unwrap(), voice.with_file_name("encoder"));
+    assert_eq!(models.encoder(None, &folder.path().join("voices/bass.pth")).unwrap(), shared);
 }

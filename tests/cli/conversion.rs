@@ -200,3 +200,49 @@ fn a_misfit_of_voice_and_encoder_names_both_and_leaves_nothing_behind() {
     assert!(message.contains("expected units of 768 values") && message.contains("found units of 48"), "{message}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
+
+#[cfg(feature = "default-voice")]
+mod with_the_voice_inside {
+    use super::*;
+    use syrinx::dsp::yin::Yin;
+
+    /// `syrinx convert` with nothing but a cache folder to lay the voice out in.
+    fn convert(folder: &Path, input: &Path) -> Recording {
+        let output = folder.join("out.wav");
+        let mut command = Command::cargo_bin("syrinx").expect("the program");
+        // At the voice's own loudness: what follows the input would be silent by that alone.
+        command.arg("convert").arg(input).arg("-o").arg(&output).args(["--force", "--rms-mix-rate", "1"]);
+        command.env("XDG_CACHE_HOME", folder.join("cache")).env("SYRINX_MODELS", folder.join("models"));
+        command.assert().success();
+        read(&output).expect("an output").recording
+    }
+
+    #[test]
+    fn a_person_speaks_at_its_pitch_without_a_word_about_models() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/inaugural.wav");
+        let output = convert(folder.path(), &input);
+        assert_eq!(output.sample_rate_hz, 24_000);
+        assert_eq!(output.samples.len(), 11 * 24_000);
+        let unpacked = std::fs::read_dir(folder.path().join("cache/syrinx")).expect("a folder").flatten().next();
+        assert!(unpacked.expect("a folder").path().join("encoder/config.json").is_file());
+        let at_16k = syrinx::dsp::rate::resample(&output, 16_000).expect("a rate").samples;
+        let track = Yin::default().f0(&at_16k).expect("a track");
+        let mut heard: Vec<f32> = track.f0_hz.into_iter().filter(|hz| *hz > 0.0).collect();
+        heard.sort_by(f32::total_cmp);
+        let median = heard[heard.len() / 2];
+        assert!(heard.len() > 200 && (82.0..102.0).contains(&median), "{} hops, {median} Hz", heard.len());
+    }
+
+    #[test]
+    fn silence_stays_silent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let input = folder.path().join("silence.wav");
+        let silence = Recording { samples: vec![0.0; 32_000], sample_rate_hz: 16_000 };
+        let encoding = Encoding::new(Container::Wav, SampleFormat::Int(16), Quantise::Round).expect("an encoding");
+        write(&input, &silence, encoding).expect("a file");
+        let output = convert(folder.path(), &input);
+        let mean = output.samples.iter().map(|v| f64::from(v * v)).sum::<f64>() / output.samples.len() as f64;
+        assert!(10.0 * (mean + 1e-20).log10() < -60.0, "{} dBFS", 10.0 * (mean + 1e-20).log10());
+    }
+}

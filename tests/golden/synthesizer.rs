@@ -36,6 +36,7 @@ pub fn small_v2() -> VoiceConfig {
         upsample_kernel_sizes: vec![16, 16, 4, 4],
         speakers: 3,
         gin_channels: 16,
+        pitch_hz: None,
         unit_dim: 768,
         sample_rate_hz: 40_000,
         has_f0: true,
@@ -64,6 +65,7 @@ fn full() -> VoiceConfig {
         upsample_initial_channel: 512,
         speakers: 109,
         gin_channels: 256,
+        pitch_hz: None,
         ..small_v2()
     }
 }

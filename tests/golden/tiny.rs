@@ -36,6 +36,7 @@ pub fn voice_config(has_f0: bool, resblock: Resblock, rates: &[usize]) -> VoiceC
         upsample_initial_channel: 16,
         speakers: 2,
         gin_channels: 4,
+        pitch_hz: None,
         unit_dim: 5,
         sample_rate_hz: 8_000,
         has_f0,

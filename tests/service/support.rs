@@ -29,7 +29,7 @@ pub fn bytes(name: &str) -> Vec<u8> {
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("syrinx"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder);
-    command.arg("--encoder").arg(data("hubert_small_v1.weights.safetensors")).args(arguments);
+    command.arg("--encoder").arg(data("hubert_small_v1.weights.safetensors")).arg("--no-default-voice").args(arguments);
     // No models but these.
     command.env("SYRINX_MODELS", folder.join("models")).env_remove("SYRINX_TOKEN");
     command

@@ -90,3 +90,37 @@ fn many_uploads_of_one_voice_at_once_keep_it_once() {
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 5, "{statuses:?}");
 }
+
+#[cfg(feature = "default-voice")]
+#[test]
+fn new_data_begins_with_the_voice_inside_and_who_deletes_it_does_not_get_it_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Neither an encoder nor a models folder.
+    let serve = || {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("syrinx"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path());
+        command.env("SYRINX_MODELS", folder.path().join("models")).env_remove("SYRINX_TOKEN");
+        Server::run(command)
+    };
+    let server = serve();
+    assert_eq!(server.get("/ready").0, 200);
+    let (_, list) = server.get("/rvc-models");
+    assert_eq!((&list["total"], &list["models"][0]["name"]), (&1.into(), &"joe".into()), "{list}");
+    let id = list["models"][0]["id"].as_str().expect("an id").to_owned();
+    let fields = [("rvc_model_id", id.as_str()), ("rvc_f0_method", "yin")];
+    let audio = bytes("audio/tone_stereo_44k1.flac");
+    let (status, job) = server.form("/jobs/convert", &fields, &[("audio", "x.flac", &audio)]);
+    assert_eq!(status, 202, "{job}");
+    let job = job["id"].as_str().expect("an id");
+    let (samples, rate_hz) = decode(&server.download(job));
+    assert_eq!((samples.len(), rate_hz), (12_000, 24_000));
+    // The tone of 440 Hz comes down to the voice's 92.
+    let shift = server.wait(job, |job| job["status"] == "completed")["outcome"]["transpose_semitones"].as_f64();
+    assert!(shift.is_some_and(|shift| (shift - 12.0 * (92.0_f64 / 440.0).log2()).abs() < 0.3), "{shift:?}");
+    drop(server);
+    let server = serve();
+    assert_eq!(server.get("/rvc-models").1["total"], 1);
+    assert_eq!(server.delete(&format!("/rvc-models/{id}")), 204);
+    drop(server);
+    assert_eq!(serve().get("/rvc-models").1["total"], 0);
+}

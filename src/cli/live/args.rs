@@ -195,6 +195,16 @@ impl LiveArgs {
         }
     }
 
+    /// The recording that is the input, if one is.
+    pub(super) fn input_file(&self) -> Option<PathBuf> {
+        self.device.input.as_ref().filter(|_| self.host() == "file").map(PathBuf::from)
+    }
+
+    /// Whether the pitch shall be brought to the voice's own.
+    pub(super) fn fits_pitch(&self) -> bool {
+        self.voice.fits_pitch()
+    }
+
     /// The voice of the first slot, with the other models.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod midi;
 pub mod moment;
 pub mod osc;
+mod own_pitch;
 pub mod remote;
 #[cfg(feature = "tui")]
 pub mod screen;
@@ -24,12 +25,14 @@ pub use args::{LiveArgs, Manner};
 use lines::Sample;
 use metrics::MetricsServer;
 use moment::{Commands, Moment};
+use own_pitch::OwnPitch;
 use remote::{Order, Remote};
 #[cfg(feature = "tui")]
 use screen::Screen;
 
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceState, MidiInbox};
+use crate::io::read::read;
 use crate::live::{Control, Session, SessionReport};
 use crate::nn::Cpu;
 
@@ -50,8 +53,17 @@ pub fn run(args: &LiveArgs, color: ColorChoice) -> Result<()> {
     let interrupted = on_interrupt()?;
     let remote = Remote::start(&args.remote, args.carries_midi(), midi)?;
     let metrics = args.remote.metrics.map(MetricsServer::start).transpose()?;
-    let slots = slots::load(&models, &args.slots, &mut settings)?;
+    let mut slots = slots::load(&models, &args.slots, &mut settings)?;
+    if let (true, Some(input)) = (args.fits_pitch(), args.input_file()) {
+        // A recording need not be listened to before its pitch is known.
+        let (recording, first) = (read(&input)?.recording, &mut slots[0]);
+        let shift = first.converter.clone().own_transposition(&recording, &settings.params)?.unwrap_or_default();
+        first.params.transpose_semitones = shift;
+        settings.params.transpose_semitones = shift;
+    }
     let control = Control::new(slots, &settings)?;
+    let own_pitch = control.converter().pitch_hz().filter(|_| args.fits_pitch() && args.host() != "file");
+    let own_pitch = own_pitch.map(|hz| OwnPitch::new(hz, settings.params.transpose_semitones));
     let session = Session::start(backend, control.converter(), &settings)?;
     let output = Output::start(args, interval, color, &session, &control)?;
     if let Some(address) = remote.osc_address() {
@@ -60,7 +72,8 @@ pub fn run(args: &LiveArgs, color: ColorChoice) -> Result<()> {
     if let Some(metrics) = &metrics {
         tracing::info!("metrics are at http://{}/metrics", metrics.address());
     }
-    Show { session, control, remote, metrics, output, commands: Commands::default(), interrupted, limit }.run()
+    Show { session, control, remote, metrics, output, own_pitch, commands: Commands::default(), interrupted, limit }
+        .run()
 }
 
 /// A session with everything around it.
@@ -70,6 +83,8 @@ struct Show {
     remote: Remote,
     metrics: Option<MetricsServer>,
     output: Output,
+    /// Present while the pitch shift is sought.
+    own_pitch: Option<OwnPitch>,
     commands: Commands,
     interrupted: Arc<AtomicBool>,
     limit: Option<Duration>,
@@ -108,6 +123,10 @@ impl Show {
             lines::tell_event(&event);
         }
         let moment = Moment::of(&mut self.session, &self.control, self.commands);
+        self.own_pitch.take_if(|own| own.is_over((&moment).into()));
+        if let Some(command) = self.own_pitch.as_mut().and_then(|own| own.hear((&moment).into())) {
+            self.control.apply(command, &mut self.session)?;
+        }
         if let Some(metrics) = &self.metrics {
             metrics.publish(moment.metrics);
         }

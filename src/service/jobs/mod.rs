@@ -97,6 +97,9 @@ pub struct Outcome {
     pub tts_seconds: f64,
     /// Seconds that conversion took.
     pub conversion_seconds: f64,
+    /// Semitones by which the pitch was shifted, if something was converted.
+    #[serde(default)]
+    pub transpose_semitones: Option<f32>,
 }
 
 /// A job. Times are in milliseconds since 1970.

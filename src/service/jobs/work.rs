@@ -184,7 +184,14 @@ fn convert(
 ) -> Result<Recording> {
     let Some(mut converter) = converter else { return Ok(recording.clone()) };
     let started = Instant::now();
-    let conversion = params.conversion();
+    let mut conversion = params.conversion();
+    // All parts of a text are shifted alike.
+    let transpose_semitones = match (params.rvc_pitch, outcome.transpose_semitones) {
+        (Some(given), _) | (None, Some(given)) => given,
+        (None, None) => converter.own_transposition(recording, &conversion)?.unwrap_or_default(),
+    };
+    conversion.transpose_semitones = transpose_semitones;
+    outcome.transpose_semitones = Some(transpose_semitones);
     let request = Request {
         recording,
         pitch_curve: None,

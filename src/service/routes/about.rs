@@ -68,7 +68,7 @@ pub async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
     let checked = blocking(move || {
         shared.bench.queue.counts()?;
-        Ok(shared.tools.loaded.check_encoder())
+        Ok(if shared.tools.store.brings_encoder()? { Ok(()) } else { shared.tools.loaded.check_encoder() })
     });
     match checked.await {
         Ok(Ok(())) if !*app.stopping.borrow() => Ok(answer(StatusCode::OK, &json!({ "status": "ready" }))),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::index::Index;
 use crate::checkpoint::pitch::PitchNetwork;
-use crate::checkpoint::store::ModelsDirectory;
+use crate::checkpoint::store::{ModelsDirectory, own_encoder};
 use crate::checkpoint::voice::VoiceCheckpoint;
 use crate::engine::{Engine, TrackerFile};
 use crate::error::{Error, Result};
@@ -113,10 +113,8 @@ impl LoadedVoices {
         };
         self.let_go(id);
         let folder = ModelsDirectory::of_user()?;
-        let encoder = match &self.encoder {
-            Some(encoder) => encoder.clone(),
-            None => folder.encoder(None)?,
-        };
+        let shared = || self.encoder.clone().map_or_else(|| folder.shared_encoder(None), Ok);
+        let encoder = own_encoder(&files.0).map_or_else(shared, Ok)?;
         let tracker = tracker(&folder, method)?;
         lock(&self.engine).around(loaded.voice, loaded.retrieval, &encoder, &tracker)
     }
@@ -173,14 +171,14 @@ impl LoadedVoices {
         self.budget_bytes
     }
 
-    /// Whether a content encoder can be found, so that anything can be converted.
+    /// Whether a content encoder can be found for voices that bring none.
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Io`] if it cannot.
     pub fn check_encoder(&self) -> Result<()> {
         match &self.encoder {
             Some(encoder) => std::fs::metadata(encoder).map(|_| ()).map_err(|source| Error::io(encoder, source)),
-            None => ModelsDirectory::of_user()?.encoder(None).map(|_| ()),
+            None => ModelsDirectory::of_user()?.shared_encoder(None).map(|_| ()),
         }
     }
 }

@@ -3,11 +3,13 @@
 //! A voice is there when its row is; a folder without a row was left by a server that died, and is removed or, where the
 //! database was lost, taken up again.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::upload::{Received, VoiceFiles};
+use crate::checkpoint::store::own_encoder;
 use crate::error::{Error, Result};
 use crate::service::database::{Database, now_ms};
 
@@ -65,6 +67,14 @@ fn voice(row: &Row<'_>) -> rusqlite::Result<Voice> {
         bytes: row.get::<_, i64>(6)? as u64,
         facts: serde_json::from_str(&facts).unwrap_or_default(),
     })
+}
+
+/// Writes a file, or all files of a folder, to the disk.
+fn sync(path: &Path) -> std::io::Result<()> {
+    if !path.is_dir() {
+        return File::open(path)?.sync_all();
+    }
+    std::fs::read_dir(path)?.try_for_each(|entry| sync(&entry?.path()))
 }
 
 impl VoiceStore {
@@ -127,13 +137,12 @@ impl VoiceStore {
             return Ok(Kept::SameName(same));
         }
         let whole = self.receive()?;
-        for (file, place) in [(Some(&files.voice), "voice"), (files.index.as_ref(), "index")] {
+        let (index, encoder) = (files.index.as_ref(), files.encoder.as_ref());
+        for (file, place) in [(Some(&files.voice), "voice"), (index, "index"), (encoder, "encoder")] {
             let Some(file) = file else { continue };
             let path = whole.path().join(place);
             let moved = std::fs::rename(&file.path, &path);
-            moved
-                .and_then(|()| std::fs::File::open(&path)?.sync_all())
-                .map_err(|source| Error::io(&file.name, source))?;
+            moved.and_then(|()| sync(&path)).map_err(|source| Error::io(&file.name, source))?;
         }
         let folder = self.root.join(&files.id);
         match std::fs::rename(whole.path(), &folder) {
@@ -171,6 +180,14 @@ impl VoiceStore {
             )?;
             Ok(inserted == 1)
         })
+    }
+
+    /// Whether some voice brings its content encoder.
+    ///
+    /// # Errors
+    /// What the database reports.
+    pub fn brings_encoder(&self) -> Result<bool> {
+        Ok(self.list()?.iter().any(|voice| own_encoder(&self.files(voice).0).is_some()))
     }
 
     /// All voices, by name.

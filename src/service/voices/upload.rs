@@ -37,6 +37,8 @@ pub struct VoiceFiles {
     pub voice: Received,
     /// Its index.
     pub index: Option<Received>,
+    /// The folder of an encoder of its own.
+    pub encoder: Option<Received>,
     /// Hash of both, by which a voice is known.
     pub id: String,
     /// Bytes of both.
@@ -78,7 +80,25 @@ impl VoiceFiles {
         }
         let hash = hash.finalize();
         let id = format!("{:016x}", hash.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte)));
-        Ok(Self { voice, index, id, bytes, facts })
+        Ok(Self { voice, index, encoder: None, id, bytes, facts })
+    }
+}
+
+#[cfg(feature = "default-voice")]
+impl VoiceFiles {
+    /// The voice that is part of the program, copied into `folder`. Without its index, which is too small for the usual rate.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn built_in(folder: &Path) -> Result<Self> {
+        use crate::checkpoint::built_in::BuiltIn;
+        let files = BuiltIn::unpacked_in(folder)?;
+        let received = |path: PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Received { name, path }
+        };
+        let own = Self::recognise(vec![received(files.voice())], folder, u64::MAX)?;
+        Ok(Self { encoder: Some(received(files.encoder())), ..own })
     }
 }
 
