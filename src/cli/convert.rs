@@ -364,6 +364,7 @@ fn convert_file(
         output_seconds: output.seconds(),
         input_rate_hz: input.sample_rate_hz,
         output_rate_hz: output.sample_rate_hz,
+        transpose_semitones: converted.transpose_semitones,
         seconds,
         rtf: rtf(seconds, audio_seconds),
         read_seconds,
@@ -414,7 +415,7 @@ mod tests {
         let mut times = StageTimes::default();
         times.measure(Stage::Units, || std::hint::black_box(vec![0; 1 << 20]));
         let (f0_before_hz, f0_after_hz) = (vec![440.0; hops], vec![220.0; hops]);
-        Ok(Conversion { audio: input.clone(), f0_before_hz, f0_after_hz, times })
+        Ok(Conversion { audio: input.clone(), f0_before_hz, f0_after_hz, transpose_semitones: 0.0, times })
     }
 
     #[test]

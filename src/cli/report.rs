@@ -53,6 +53,8 @@ pub struct FileReport {
     pub input_rate_hz: u32,
     /// Rate of the output.
     pub output_rate_hz: u32,
+    /// Semitones by which the pitch was shifted.
+    pub transpose_semitones: f32,
     /// Time to convert, files excluded.
     pub seconds: f64,
     /// `seconds / audio_seconds`.

@@ -67,6 +67,8 @@ pub struct Conversion {
     pub f0_before_hz: Vec<f32>,
     /// The voice's f0 at the same hops.
     pub f0_after_hz: Vec<f32>,
+    /// Semitones by which the pitch was shifted.
+    pub transpose_semitones: f32,
     /// Time by stage.
     pub times: StageTimes,
 }
@@ -131,6 +133,7 @@ impl<B: VoiceOps> Converter<B> {
         Ok(Conversion {
             f0_before_hz: inside(&f0_hz, 1.0),
             f0_after_hz: inside(&pitch.f0_hz, semitones_to_ratio(params.formant_semitones)),
+            transpose_semitones: params.transpose_semitones,
             audio: voice,
             times,
         })

@@ -212,6 +212,7 @@ mod with_the_voice_inside {
         let mut command = Command::cargo_bin("syrinx").expect("the program");
         // At the voice's own loudness: what follows the input would be silent by that alone.
         command.arg("convert").arg(input).arg("-o").arg(&output).args(["--force", "--rms-mix-rate", "1"]);
+        command.arg("--report").arg(folder.join("report.json"));
         command.env("XDG_CACHE_HOME", folder.join("cache")).env("SYRINX_MODELS", folder.join("models"));
         command.assert().success();
         read(&output).expect("an output").recording
@@ -224,6 +225,10 @@ mod with_the_voice_inside {
         let output = convert(folder.path(), &input);
         assert_eq!(output.sample_rate_hz, 24_000);
         assert_eq!(output.samples.len(), 11 * 24_000);
+        let report = std::fs::read(folder.path().join("report.json")).expect("a report");
+        let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+        let shift = report["files"][0]["transpose_semitones"].as_f64();
+        assert!(shift.is_some_and(|shift| (-20.0..-12.0).contains(&shift)), "{shift:?}");
         let unpacked = std::fs::read_dir(folder.path().join("cache/syrinx")).expect("a folder").flatten().next();
         assert!(unpacked.expect("a folder").path().join("encoder/config.json").is_file());
         let at_16k = syrinx::dsp::rate::resample(&output, 16_000).expect("a rate").samples;
