@@ -1,4 +1,5 @@
-//! A CPU that stands in for a CUDA device: kernels compiled as C++ against `host.hpp`, one thread of a block per fibre.
+//! A CPU that stands in for a CUDA device: kernels compiled as C++ against `host.hpp`, one thread of a block per fibre. Or,
+//! where `SYRINX_GPU` names one, the device itself: the same tests then hold its kernels against their twins.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, c_char, c_void};
@@ -11,11 +12,14 @@ use std::sync::{Mutex, OnceLock};
 use libloading::Library;
 use sha2::{Digest, Sha256};
 use syrinx::cuda::ops::KERNELS;
-use syrinx::cuda::{Launch, Machine, Op};
+use syrinx::cuda::{Device, Launch, Machine, ModuleCache, Op};
 use syrinx::{Error, Result};
 
 /// The environment variable that asks for kernels with sanitizers.
 pub const SANITIZED: &str = "SYRINX_KERNELS_SANITIZED";
+
+/// The environment variable with the number of a GPU to run the crate's kernels on.
+const GPU: &str = "SYRINX_GPU";
 
 /// The order in which the threads of a block take turns; a kernel's result may not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +47,21 @@ enum Built {
     Shared(&'static Library),
     /// Others, to prove the tests.
     Own(Library),
+    /// The crate's kernels on a GPU, which orders threads as it likes.
+    Gpu(&'static Device),
 }
 
 impl Host {
     /// The crate's kernels, their threads in `order`.
     pub fn new(order: Order) -> Self {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
+        static DEVICE: OnceLock<Device> = OnceLock::new();
+        if let Ok(number) = std::env::var(GPU) {
+            let open = || {
+                Device::open(number.parse().expect("a number"), ModuleCache::at(std::env::temp_dir())).expect("a GPU")
+            };
+            return Self { library: Built::Gpu(DEVICE.get_or_init(open)), order };
+        }
         let library = LIBRARY.get_or_init(|| {
             let ops: Vec<(&str, String)> = ops().into_iter().map(|op| (op.name, op.text.to_owned())).collect();
             build(&ops)
@@ -139,13 +152,28 @@ fn compile(unit: &str, flags: &[&str], root: &Path, object: &Path) {
     partial.persist(object).expect("an object");
 }
 
+/// Memory of the stand-in, or of the GPU.
+pub enum Memory {
+    Host(HostMemory),
+    Gpu(<Device as Machine>::Memory),
+}
+
+impl Memory {
+    fn host(&self) -> &HostMemory {
+        match self {
+            Self::Host(memory) => memory,
+            Self::Gpu(_) => panic!("memory of another machine"),
+        }
+    }
+}
+
 /// Memory of exactly the size asked for, so that a sanitizer sees what lies beyond.
-pub struct Memory {
+pub struct HostMemory {
     at: NonNull<u8>,
     layout: Layout,
 }
 
-impl Drop for Memory {
+impl Drop for HostMemory {
     fn drop(&mut self) {
         if self.layout.size() > 0 {
             // SAFETY: allocated in `allocate` with this layout, and freed once.
@@ -169,20 +197,31 @@ impl Machine for Host {
     type Memory = Memory;
 
     fn allocate(&self, bytes: usize) -> Result<Memory> {
+        if let Built::Gpu(device) = self.library {
+            return device.allocate(bytes).map(Memory::Gpu);
+        }
         let layout = Layout::from_size_align(bytes, 64).expect("a size that fits");
         if bytes == 0 {
-            return Ok(Memory { at: NonNull::dangling(), layout });
+            return Ok(Memory::Host(HostMemory { at: NonNull::dangling(), layout }));
         }
         // SAFETY: the size is not 0.
         let at = NonNull::new(unsafe { alloc_zeroed(layout) });
-        Ok(Memory { at: at.ok_or_else(|| Error::argument("buffer", "memory for it", "none"))?, layout })
+        let at = at.ok_or_else(|| Error::argument("buffer", "memory for it", "none"))?;
+        Ok(Memory::Host(HostMemory { at, layout }))
     }
 
     fn address(memory: &Memory) -> u64 {
-        memory.at.as_ptr() as u64
+        match memory {
+            Memory::Host(memory) => memory.at.as_ptr() as u64,
+            Memory::Gpu(memory) => Device::address(memory),
+        }
     }
 
     fn write(&self, memory: &mut Memory, bytes: &[u8]) -> Result<()> {
+        if let (Built::Gpu(device), Memory::Gpu(memory)) = (&self.library, &mut *memory) {
+            return device.write(memory, bytes);
+        }
+        let memory = memory.host();
         assert!(bytes.len() <= memory.layout.size());
         // SAFETY: the memory is ours alone and as long.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.at.as_ptr(), bytes.len()) };
@@ -190,6 +229,10 @@ impl Machine for Host {
     }
 
     fn read(&self, memory: &Memory, bytes: &mut [u8]) -> Result<()> {
+        if let (Built::Gpu(device), Memory::Gpu(memory)) = (&self.library, memory) {
+            return device.read(memory, bytes);
+        }
+        let memory = memory.host();
         assert!(bytes.len() <= memory.layout.size());
         // SAFETY: the memory is as long, was zeroed, and no kernel runs: launches end before they return.
         unsafe { std::ptr::copy_nonoverlapping(memory.at.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
@@ -202,6 +245,7 @@ impl Machine for Host {
         let library = match &self.library {
             Built::Shared(library) => *library,
             Built::Own(library) => library,
+            Built::Gpu(device) => return device.launch(launch),
         };
         let symbol = format!("run_{}", launch.name());
         // SAFETY: `EXPORT` of host.hpp gives every kernel a function of this type.
