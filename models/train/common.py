@@ -48,10 +48,10 @@ def load(path: Path) -> dict | None:
     return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
 
 
-def schedule(step: int, steps: int, warmup: int = 100, floor: float = 0.05) -> float:
-    """Learning rate over its peak: a short warm-up, a plateau, and a straight fall over the last third.
+def schedule(step: int, done: float, warmup: int = 100, floor: float = 0.05) -> float:
+    """Learning rate over its peak, `step` steps into a run of which the share `done` is over: a short warm-up, a plateau, and a
+    straight fall over the second half.
 
-    On the plateau a run can be stopped and resumed with another number of steps.
+    On the plateau a run can be stopped and resumed with another length.
     """
-    fall = (steps - step) / max(1, steps / 3)
-    return min(1.0, (step + 1) / warmup, max(floor, fall))
+    return min(1.0, (step + 1) / warmup, max(floor, 2 * (1 - done)))

@@ -5,6 +5,8 @@ joe's own generator would speak the same. No generator is in the loop, so a seco
 """
 
 import argparse
+import copy
+import random
 import time
 
 import torch
@@ -16,8 +18,10 @@ from .cache import Cache
 from .common import DEVICE, RUNS, load, save, schedule, setup
 from .dataset import Corpus, stack
 from .features import TEACHER_DIM
+from .listener import Listener
 from .nets.hubert import UNIT, Hubert
 from .nets.rvc import LATENT, TextEncoder
+from .resident import Resident
 
 PHONES = 160
 SPARSE = 3  # one in so many utterances trains the text encoder
@@ -31,9 +35,13 @@ class Content(nn.Module):
         self.direct = nn.Linear(UNIT, LATENT)  # keeps the units themselves close to the latent
 
     def forward(self, batch):
-        """Units of all, and the latent of some: the text encoder costs as much as the encoder and learns faster."""
+        """Units of all, and the latent of some: the text encoder costs as much as the encoder and learns faster. It attends to
+        all that there is, so several stretches in a row teach it long recordings."""
         units = self.hubert.units(batch["frames"]) if "frames" in batch else self.hubert(batch["audio"])
-        return units, self.enc_p(units[::SPARSE].repeat_interleave(2, 1), batch["f0"][::SPARSE])
+        some, f0 = units[::SPARSE].repeat_interleave(2, 1), batch["f0"][::SPARSE]
+        rows = random.choice([n for n in (1, 2, 4, 8) if len(some) % n == 0]) if self.training else 1
+        latent = self.enc_p(some.reshape(-1, rows * some.shape[1], UNIT), f0.reshape(-1, rows * f0.shape[1]))
+        return units, latent.transpose(1, 2).reshape(*f0.shape, LATENT)
 
 
 class Optimizer:
@@ -66,13 +74,13 @@ def masked(loss, on):
     return (loss * on).sum() / (on.sum() + 1)
 
 
-def losses(model, batch, latent_scale):
+def losses(model, batch, latent_scale, listener=None):
     units, latent = model(batch)
     units, latent = units.float(), latent.float()
     target, on = batch["latent"] / latent_scale, batch["latent_on"]
     phone = F.cross_entropy(model.phone(units).flatten(0, 1), batch["phone"].flatten(), ignore_index=-1)
     heard = F.smooth_l1_loss(model.heard(units), batch["heard"], reduction="none").mean(-1)
-    near = F.mse_loss(latent.transpose(1, 2) / latent_scale, target[::SPARSE], reduction="none").mean(-1)
+    near = F.mse_loss(latent / latent_scale, target[::SPARSE], reduction="none").mean(-1)
     direct = F.mse_loss(model.direct(units).repeat_interleave(2, 1) / latent_scale, target, reduction="none").mean(-1)
     parts = {
         "phone": phone,
@@ -80,65 +88,100 @@ def losses(model, batch, latent_scale):
         "latent": masked(near, on[::SPARSE]),
         "direct": masked(direct, on),
     }
-    total = parts["phone"] + parts["heard"] + 2 * parts["latent"] + 0.5 * parts["direct"]
+    total = parts["phone"] + 0.5 * parts["heard"] + 2 * parts["latent"] + 0.5 * parts["direct"]
+    if listener:
+        parts["sound"] = listener(latent, batch["latent"][::SPARSE], on[::SPARSE], batch["f0"][::SPARSE])
+        total = total + parts["sound"]
     hit = (model.phone(units).argmax(-1) == batch["phone"])[batch["phone"] >= 0].float().mean()
-    return total, {k: v.item() for k, v in parts.items()} | {"hit": hit.item()}
+    return total, {k: v.detach() for k, v in parts.items()} | {"hit": hit}
 
 
 def to_device(batch):
     return {k: v.to(DEVICE, torch.float32 if v.is_floating_point() else v.dtype) for k, v in batch.items()}
 
 
+def batches(args, corpus, model, rng):
+    """Endless perturbed speech."""
+    cache = Cache(corpus, model) if args.cached else None
+    resident = Resident(corpus) if args.resident else None
+    while True:
+        if cache:
+            cache.refresh()
+            yield to_device(cache.batch(rng, args.batch))
+            continue
+        if not resident:
+            corpus.refresh()
+        batch = resident.batch(args.batch, args.units) if resident else to_device(corpus.batch(rng, args.batch, args.units))
+        batch["audio"] = torch.where(batch["loud"].view(-1, 1), perturb(batch["audio"]), batch["audio"])
+        yield batch
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--steps", type=int, default=20_000)
+    args.add_argument("--minutes", type=float, help="train for so long instead")
     args.add_argument("--batch", type=int, default=12)
     args.add_argument("--units", type=int, default=200)
     args.add_argument("--rate", type=float, default=3e-4)
     args.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     args.add_argument("--cached", action="store_true", help="train on what `cache` wrote; the first layers stay as they are")
+    args.add_argument("--listen", action="store_true", help="judge by the sound too, as the generator of `vocoder` makes it")
+    args.add_argument("--resident", action="store_true", help="keep the corpus in the device's memory and cut batches there")
     args = args.parse_args()
     path = RUNS / "content.pt"
     state = load(path) or {"step": 0}
-    step = state["step"]
+    step = first = state["step"]
     rng = setup(100 + step)
     corpus, model = Corpus(), Content().to(DEVICE)
     fast = torch.bfloat16
     optimizer = Optimizer(model, args.rate)
     if step:
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        if "optimizer" in state:  # else the network alone was brought here
+            optimizer.load_state_dict(state["optimizer"])
     spoken = next(i for i in corpus.items if "latent" in i)
     scale = state["scale"] if step else torch.from_numpy(spoken["latent"].astype("float32")).std()
     scale = scale.to(DEVICE)
     check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::5][:24]]))
-    cache = Cache(corpus, model) if args.cached else None
     model.hubert.feature_extractor.requires_grad_(not args.cached)
-    sums, count, began = {}, 0, time.time()
-    while step < args.steps:
-        if cache:
-            batch = to_device(cache.batch(rng, args.batch))
-        else:
-            batch = to_device(corpus.batch(rng, args.batch, args.units))
-            batch["audio"] = torch.where(batch["loud"][:, None], perturb(batch["audio"]), batch["audio"])
+    listener = Listener().to(DEVICE).eval() if args.listen else None
+    speech = batches(args, corpus, model, rng)
+
+    def kept() -> dict:
+        return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+    def done() -> float:
+        return (time.time() - entered) / (60 * args.minutes) if args.minutes else step / args.steps
+
+    sums, count, best, rate, finished = {}, 0, None, args.rate, False
+    entered = began = time.time()
+    while not finished:
+        batch = next(speech)
         with torch.autocast(DEVICE.type, fast):
-            total, parts = losses(model, batch, scale)
+            total, parts = losses(model, batch, scale, listener)
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(args.rate * schedule(step, args.steps, 200))
-        step, count = step + 1, count + 1
+        optimizer.step(rate * schedule(step - first, done(), 200))
+        step, count, finished = step + 1, count + 1, done() >= 1
         for key, value in parts.items():
             sums[key] = sums.get(key, 0.0) + value
-        if step % args.every == 0 or step == args.steps:
-            save(path, step=step, model=model.state_dict(), optimizer=optimizer.state_dict(), scale=scale.cpu())
+        if step % args.every == 0 or finished:
             model.eval()
             with torch.no_grad(), torch.autocast(DEVICE.type, fast):
-                held = losses(model, check, scale)[1]
+                held = losses(model, check, scale, listener)[1]
             model.train()
             shown = " ".join(f"{k} {v / count:.3f}/{held[k]:.3f}" for k, v in sums.items())
             print(f"{step} {shown} {(time.time() - began) / count:.3f} s/step {len(corpus.items)} items", flush=True)
             sums, count, began = {}, 0, time.time()
-            (cache or corpus).refresh()
+            if best and not held["phone"] < best["phone"] + 0.3:  # it fell apart, as too high a rate has it
+                rate /= 2
+                print(f"back to step {best['step']}, at a rate of {rate}", flush=True)
+                model.load_state_dict(best["model"])
+                optimizer.load_state_dict(best["optimizer"])
+                continue
+            if not best or held["phone"] < best["phone"]:
+                best = copy.deepcopy({"step": step, "phone": held["phone"], **kept()})
+            save(path, step=step, scale=scale.cpu(), **kept())
 
 
 if __name__ == "__main__":

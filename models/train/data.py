@@ -1,6 +1,7 @@
 """python -m train.data: speaks and gathers the training audio, in shards; a shard that exists is kept.
 
 pairs-*.npz   Kokoro in a fresh voice per sentence, and joe saying the same with the same timing
+hibari-*.npz  the same with one English voice made into many, which cost little
 flite-*.npz   the same with flite's voices, which cost little
 joe-*.npz     joe with his own timing
 other-*.npz   further voices without a partner: flite, espeak-ng, recorded Italian and Russian prompts
@@ -61,7 +62,7 @@ def read(pattern: str) -> list[dict]:
 
 
 def shards() -> list[Path]:
-    names = ("joe", "pairs", "flite", "other")
+    names = ("joe", "pairs", "hibari", "flite", "other")
     return sorted(p for name in names for p in DATA.glob(f"{name}-[0-9][0-9][0-9].npz"))
 
 
@@ -84,6 +85,20 @@ def pairs(shard: int, texts: list[str]) -> list[dict]:
         audio, timed = pairs.kokoro.speak(phonemes(text), pairs.kokoro.voice(rng), rng.uniform(0.85, 1.2))
         ids, frames = timed.joe(pairs.joe)
         said = joe_says(pairs.joe, ids, frames, rng.uniform(0.1, 0.667))
+        out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
+    return out
+
+
+def hibari(shard: int, texts: list[str]) -> list[dict]:
+    from .speech import KOKORO_HZ, Hibari, Joe, phonemes
+
+    hibari.voice = getattr(hibari, "voice", None) or Hibari()
+    hibari.joe = getattr(hibari, "joe", None) or Joe()
+    rng, out = setup(4000 + shard), []
+    for text in texts:
+        audio, timed = hibari.voice.speak(phonemes(text), Hibari.Manner.drawn(rng), rng.uniform(0.85, 1.25), rng)
+        ids, frames = timed.joe(hibari.joe)
+        said = joe_says(hibari.joe, ids, frames, rng.uniform(0.1, 0.667))
         out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
     return out
 
@@ -148,6 +163,7 @@ def human(name: str, minutes: float) -> list[dict]:
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--pairs", type=int, default=16, help="shards of pairs, about 2.3 minutes each")
+    args.add_argument("--hibari", type=int, default=60, help="shards of hibari's pairs")
     args.add_argument("--flite", type=int, default=10, help="shards of flite's pairs")
     args.add_argument("--joe", type=int, default=10, help="shards of joe alone")
     args.add_argument("--humans", type=float, default=14, help="minutes of each recorded voice")
@@ -164,6 +180,8 @@ def main() -> None:
             write(f"{name}-{index:03}", make(index, texts[offset : offset + SHARD]))
             print(name, index, flush=True)
 
+    for index in range(args.hibari):
+        shard("hibari", index, hibari, (102 + index) * SHARD)
     for index in range(args.flite):
         shard("flite", index, flite, (200 + index) * SHARD)
     for index in range(max(args.pairs, args.joe)):

@@ -10,7 +10,7 @@ from .nets.hubert import EDGE
 
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
-LAG = {"pairs": 0.030, "flite": -0.042}  # seconds that joe trails others when given their durations
+LAG = {"pairs": 0.030, "hibari": 0.030, "flite": -0.042}  # seconds that joe trails others when given their durations
 LATENT_HZ = JOE_HZ / JOE_HOP
 
 
@@ -42,7 +42,7 @@ class Corpus:
         for name, has_features in known.items():
             utterances = read(name)
             heard = read(f"features-{name}") if has_features else [{}] * len(utterances)
-            f0 = pitches(name) if "joe" in utterances[0] else [None] * len(utterances)
+            f0 = pitches(name) if "latent" in utterances[0] else [None] * len(utterances)
             target = self.valid if name in self.held_out else self.items
             for row in zip(utterances, heard, f0):
                 target += self.sources(name, *row)
@@ -63,12 +63,12 @@ class Corpus:
                 "latent": utterance["latent"],
                 "phone": phones(utterance["phone"]),
                 "f0": pitch,
-                "sound": utterance["joe"],
+                "sound": utterance.get("joe"),
             }
         nothing = np.zeros((2, TEACHER_DIM), np.float16)
         if "other" in utterance and (target or heard):
             weight = 1.0 if target else 0.35
-            out.append({"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": LAG.get(name[:5], 0.0), "weight": weight, **target})
+            out.append({"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": LAG.get(name.split("-")[0], 0.0), "weight": weight, **target})
         if "joe" in utterance:
             audio = resample(utterance["joe"].astype(np.float32), OUTPUT_HZ, INPUT_HZ).astype(np.int16)
             out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "weight": 0.4, **target})

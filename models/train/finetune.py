@@ -20,15 +20,15 @@ from .nets.hubert import EDGE
 from .nets.rvc import Voice
 from .vocoder import MARGIN, SpectralLoss
 
-BEFORE = 30  # units that the encoder hears before the segment
-AROUND = 16  # frames that the text encoder sees around it
+BEFORE = 60  # units that the encoder hears before the segment
+AROUND = 100  # frames that the text encoder sees around it
 
 
 class Joined(Corpus):
     """Source sound, pitch, latent and target sound of the same stretch, joe transposed by `speed`."""
 
     def stretch(self, item, rng, frames: int, speed: float):
-        units = BEFORE + frames // 2 + AROUND
+        units = BEFORE + (frames + AROUND) // 2
         length = len(item["sound"]) / OUTPUT_HZ
         start = rng.uniform(-0.1, max(0.0, length - frames * 0.01 * speed))  # of the segment, in joe's time
         source_at = start - item["lag"] - BEFORE * 0.02 * speed
@@ -90,7 +90,7 @@ def main() -> None:
     sums, count, began = np.zeros(6), 0, time.time()
     while step < args.steps:
         for group in [*optimizer.param_groups, *judging.param_groups]:
-            group["lr"] = args.rate * schedule(step, args.steps, 50)
+            group["lr"] = args.rate * schedule(step, step / args.steps, 50)
         audio, f0, latent, real, own = corpus.segments(rng, args.batch, args.frames)
         with torch.autocast(DEVICE.type, torch.bfloat16):
             with torch.no_grad():

@@ -134,7 +134,7 @@ def main() -> None:
         adopt_piper(voice.dec, dict(np.load(GENERATOR)))
     sums, count, began = np.zeros(5), 0, time.time()
     while step < args.steps:
-        rate = schedule(step, args.steps, 100)
+        rate = schedule(step, step / args.steps, 100)
         for group in optimizer.param_groups:
             group["lr"] = args.rate * rate
         for group in judging.param_groups:

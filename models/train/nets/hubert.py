@@ -13,7 +13,7 @@ CONV_STRIDE = [5, 2, 2, 2, 2, 2, 2]
 WIDTH, INNER, HEADS, LAYERS, UNIT = 192, 768, 4, 5, 256
 POSITION_TAPS, POSITION_GROUPS = 6, 1  # 3 frames back, 2 ahead
 LOOK_BACK = 50
-DROPPED = 0.1
+DROPPED = 0.05
 EDGE = 80  # samples that the last frame needs beyond its hop
 
 CONFIG = {

@@ -152,13 +152,18 @@ class Generator(nn.Module):
 
     def forward(self, latent, f0, speaker):
         """`latent` [B, 192, T], `f0` [B, T] to sound [B, T * 240]."""
-        source = self.m_source(f0)
+        return self.stages(latent, self.m_source(f0), speaker)[-1]
+
+    def stages(self, latent, source, speaker):
+        """What is between, from the latent on, and the sound."""
         x = self.conv_pre(latent) + self.cond(speaker)
+        out = [x]
         for i, (up, noise) in enumerate(zip(self.ups, self.noise_convs)):
             x = up(F.leaky_relu(x, 0.1)) + noise(source)
             blocks = self.resblocks[i * len(RES_KERNELS) : (i + 1) * len(RES_KERNELS)]
             x = sum(block(x) for block in blocks) / len(blocks)
-        return torch.tanh(self.conv_post(F.leaky_relu(x, 0.01)))[:, 0]
+            out.append(x)
+        return [*out, torch.tanh(self.conv_post(F.leaky_relu(x, 0.01)))[:, 0]]
 
 
 class Voice(nn.Module):
