@@ -62,7 +62,10 @@ def fields(path: Path):
     if "latent" in spoken:
         pitches(path.stem)
     alone = "other" not in spoken
-    for file in (path, DATA / f"features-{path.name}", DATA / f"pitch-{path.name}"):
+    if "latent" in spoken and not alone:
+        pitches(path.stem, "other")
+    beside = ("features", "pitch", "pitch-other")
+    for file in (path, *(DATA / f"{kind}-{path.name}" for kind in beside)):
         shard = np.load(file) if file.exists() else None
         for key in shard.files if shard else []:
             if alone or not key.startswith("joe"):

@@ -5,7 +5,7 @@ import torch
 
 from .common import DATA, INPUT_HZ, JOE_HOP, JOE_HZ, OUTPUT_HZ, UNIT_HOP
 from .data import read, resample, shards
-from .features import TEACHER_DIM, pitches
+from .features import TEACHER_DIM, pitches, voiced_as
 from .nets.hubert import EDGE
 
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
@@ -43,8 +43,10 @@ class Corpus:
             utterances = read(name)
             heard = read(f"features-{name}") if has_features else [{}] * len(utterances)
             f0 = pitches(name) if "latent" in utterances[0] else [None] * len(utterances)
+            both = "other" in utterances[0] and "latent" in utterances[0]
+            source = pitches(name, "other") if both else [None] * len(utterances)
             target = self.valid if name in self.held_out else self.items
-            for row in zip(utterances, heard, f0):
+            for row in zip(utterances, heard, f0, source):
                 target += self.sources(name, *row)
         counts = {}
         for item in self.items:
@@ -55,7 +57,7 @@ class Corpus:
         quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
         self.silence = np.concatenate(quiet) if quiet else None
 
-    def sources(self, name, utterance, heard, pitch):
+    def sources(self, name, utterance, heard, pitch, source_pitch):
         """The utterance as the encoder may meet it: spoken by another voice, by joe, or both."""
         target, out = {}, []
         if "latent" in utterance:
@@ -67,8 +69,11 @@ class Corpus:
             }
         nothing = np.zeros((2, TEACHER_DIM), np.float16)
         if "other" in utterance and (target or heard):
-            weight = 1.0 if target else 0.35
-            out.append({"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": LAG.get(name.split("-")[0], 0.0), "weight": weight, **target})
+            lag, weight = LAG.get(name.split("-")[0], 0.0), 1.0 if target else 0.35
+            item = {"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": lag, "weight": weight, **target}
+            if target:
+                item["f0"] = voiced_as(pitch, source_pitch, lag)
+            out.append(item)
         if "joe" in utterance:
             audio = resample(utterance["joe"].astype(np.float32), OUTPUT_HZ, INPUT_HZ).astype(np.int16)
             out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "weight": 0.4, **target})

@@ -37,12 +37,12 @@ class Pitch:
         return (f0 * (np.interp(want, at, voiced.astype(float)) >= 0.5)).astype(np.float32)
 
 
-def pitches(name: str) -> list[np.ndarray]:
-    """Joe's pitch in a shard, worked out once."""
-    path = DATA / f"pitch-{name}.npz"
+def pitches(name: str, voice: str = "joe") -> list[np.ndarray]:
+    """The pitch of joe, or of the `other`, in a shard, worked out once."""
+    path = DATA / (f"pitch-{name}.npz" if voice == "joe" else f"pitch-{voice}-{name}.npz")
     if not path.exists():
         pitches.net = getattr(pitches, "net", None) or Pitch()
-        voices = [spoken(u)["joe"].astype(np.float32) / 32768 for u in read(name)]
+        voices = [spoken(u)[voice].astype(np.float32) / 32768 for u in read(name)]
         f0 = [pitches.net(v, len(v) // 160) for v in voices]
         part = DATA / f"pitch-{name}.{os.getpid()}.part.npz"
         np.savez(part, f0=np.concatenate(f0), f0_n=np.array([len(f) for f in f0]))
@@ -83,6 +83,17 @@ class Teacher:
                 span = np.arange(at // UNIT_HOP, (at + length) // UNIT_HOP)
                 features[index], positions[index] = heard[span], span
         return features, positions
+
+
+def voiced_as(f0: np.ndarray, source: np.ndarray, lag: float) -> np.ndarray:
+    """Joe's pitch where the source, which he trails by `lag` seconds, is voiced: what conversion will give, since it can but
+    ask the source. In one frame of six the two differ."""
+    voiced = np.flatnonzero(f0)
+    if len(voiced) < 2:
+        return f0
+    at = np.clip(np.arange(len(f0)) - round(lag * 100), 0, len(source) - 1)
+    through = np.exp(np.interp(np.arange(len(f0)), voiced, np.log(f0[voiced])))
+    return np.where(source[at] > 0, through, 0).astype(np.float32)
 
 
 def fit(teacher: Teacher) -> dict:

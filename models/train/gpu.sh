@@ -9,5 +9,5 @@ mkdir -p "$SYRINX_VOICE_WORK/runs"
 python3 -c "import soundfile" 2>/dev/null || python3 -m pip install -q --no-index --no-deps "$parts"/wheels/*.whl
 [ -e "$SYRINX_VOICE_WORK/data" ] || python3 -m train.bundle --unpack "$parts"
 cp "$parts"/*.pt "$SYRINX_VOICE_WORK/runs/" 2>/dev/null || true
-python3 -m train.content --resident --listen --minutes "$minutes" --batch 192 --rate 8e-4 --every 250 2>&1 | tee "$OUT/content.log"
+python3 -m train.content --resident --listen --minutes "$minutes" --batch 192 --rate 2e-4 --every 250 2>&1 | tee "$OUT/content.log"
 split -b 15M -d "$SYRINX_VOICE_WORK/runs/content.pt" "$OUT/content.pt."
