@@ -12,6 +12,8 @@ use tempfile::TempDir;
 /// Who may use the database. The letters mean something in URLs, shells and PostgreSQL's own strings.
 pub const USER: &str = "syrinx";
 pub const PASSWORD: &str = "pass/word: it's %40 \\ secret";
+/// The part of it that is written alike everywhere.
+pub const RECOGNISED: &str = "pass/word: it's %40";
 /// Who may use the bucket.
 pub const ACCESS_KEY: &str = "syrinx-access-key";
 pub const SECRET_KEY: &str = "another/secret+of-the-bucket";
