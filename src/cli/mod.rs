@@ -29,6 +29,8 @@ pub mod report;
 pub mod serve;
 #[cfg(feature = "service")]
 pub mod speak;
+#[cfg(feature = "service")]
+pub mod worker;
 
 /// Exit code of a wrong command line, after BSD `sysexits`.
 const USAGE: u8 = 64;
@@ -65,6 +67,9 @@ enum Command {
     /// Serve voices, jobs and speech over HTTP
     #[cfg(feature = "service")]
     Serve(Box<serve::ServeArgs>),
+    /// Do jobs that services on other machines queue
+    #[cfg(feature = "service")]
+    Worker(Box<worker::WorkerArgs>),
     /// List audio devices
     Devices(devices::DevicesArgs),
     /// Tell what this machine has of what Syrinx can use, and what to do about the rest
@@ -112,6 +117,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Speak(args) => speak::run(args),
         #[cfg(feature = "service")]
         Command::Serve(args) => serve::run(args),
+        #[cfg(feature = "service")]
+        Command::Worker(args) => worker::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Latency(args) => latency::run(args),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::error::{Error, Result};
 
@@ -60,7 +60,13 @@ impl Database {
     /// # Errors
     /// What the database reports, as one of its file.
     pub fn with<T>(&self, task: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
-        task(&mut self.lock()).map_err(|error| Error::io(&self.path, std::io::Error::other(error)))
+        task(&mut self.lock()).map_err(|error| {
+            let kind = match error.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => std::io::ErrorKind::StorageFull,
+                _ => std::io::ErrorKind::Other,
+            };
+            Error::io(&self.path, std::io::Error::new(kind, error))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

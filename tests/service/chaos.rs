@@ -111,6 +111,50 @@ fn asked_to_end_it_lets_streams_end_and_leaves_jobs_to_the_next_start() {
 }
 
 #[test]
+fn a_full_disk_refuses_what_it_cannot_hold_and_delays_results_until_there_is_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A disk of its own, which goes with the process.
+    let mut small = std::process::Command::new("unshare");
+    small.args(["--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=12m none \"$0\" && exec \"$@\""]);
+    let serve = command(folder.path(), &[]);
+    small.arg(folder.path()).arg(serve.get_program()).args(serve.get_args());
+    for (name, value) in serve.get_envs() {
+        match value {
+            Some(value) => small.env(name, value),
+            None => small.env_remove(name),
+        };
+    }
+    let server = Server::run(small);
+    let voice = server.upload("small", VOICE);
+    let disk = Path::new("/proc")
+        .join(server.id().to_string())
+        .join("root")
+        .join(folder.path().strip_prefix("/").expect("a root"));
+    let fill = disk.join("fill");
+    let mut file = std::fs::File::create(&fill).expect("a file");
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    // Room for the row of a job, and not for its result.
+    file.set_len(file.metadata().expect("a length").len() - (100 << 10)).expect("room");
+    drop(file);
+    let wish = json!({ "text": TEXT.repeat(2), "rvc_model_id": voice, "rvc_f0_method": "yin" });
+    let (status, job) = server.post("/jobs", &wish);
+    assert_eq!(status, 202, "{job}");
+    let job = job["id"].as_str().expect("an id");
+    let (status, problem) =
+        server.form("/rvc-models", &[("name", "other")], &[("pth_file", INDEX, &[7].repeat(2 << 20))]);
+    assert_eq!(status, 507, "{problem}");
+    // Long enough for it to be done, and to be tried again were it to fail.
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(server.get(&format!("/jobs/{job}")).1["status"], "processing");
+    std::fs::remove_file(fill).expect("room");
+    decode(&server.download(job));
+    assert_eq!(server.get(&format!("/jobs/{job}")).1["attempts"], 1);
+    assert_eq!(server.get("/rvc-models").1["total"], 1);
+    let left = std::fs::read_dir(disk.join("blobs")).expect("a folder").count();
+    assert_eq!((left, std::fs::read_dir(disk.join("voices")).expect("a folder").count()), (1, 1));
+}
+
+#[test]
 fn data_that_is_in_use_or_damaged_is_refused_and_left_alone() {
     let (server, folder, _) = Server::with_voice(&[]);
     let refused = |code: i32, told: &str| {
@@ -126,6 +170,19 @@ fn data_that_is_in_use_or_damaged_is_refused_and_left_alone() {
     std::fs::write(&database, [0x5a; 8192]).expect("damage");
     refused(69, "move it away");
     assert_eq!(std::fs::read(&database).expect("a file"), [0x5a; 8192]);
+    // A page that is damaged in the middle of one that is whole.
+    std::fs::remove_file(&database).expect("moved away");
+    drop(Server::start(folder.path(), &[]));
+    let whole = rusqlite::Connection::open(&database).expect("a database");
+    whole.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("all in one file");
+    drop(whole);
+    let mut bytes = std::fs::read(&database).expect("a database");
+    let page = bytes.len() / 4096 / 2 * 4096;
+    assert!(page > 0, "{} bytes", bytes.len());
+    bytes[page..page + 64].fill(0xa5);
+    std::fs::write(&database, &bytes).expect("damage");
+    refused(69, "move it away");
+    assert_eq!(std::fs::read(&database).expect("a file"), bytes);
     // Without the database the voices' files are found again.
     std::fs::remove_file(&database).expect("moved away");
     let server = Server::start(folder.path(), &[]);

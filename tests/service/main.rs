@@ -3,10 +3,14 @@
 //! `make service-packages` installs what it needs, and `make test-service` runs this.
 
 mod access;
+mod blobs;
 mod chaos;
 mod chromium;
 mod jobs;
+mod machines;
 mod page;
+mod queue;
+mod servers;
 mod socket;
 mod speech;
 mod stream;

@@ -157,6 +157,11 @@ impl Server {
         }
     }
 
+    /// Number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Asks it to end, as a service manager does; returns its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         let pid = self.process.id().to_string();

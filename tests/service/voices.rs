@@ -93,6 +93,19 @@ fn many_uploads_of_one_voice_at_once_keep_it_once() {
 
 #[cfg(feature = "default-voice")]
 #[test]
+fn a_voice_that_is_pinned_is_loaded_at_the_start_and_one_that_is_not_there_yet_when_it_is_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pins = ["--pin", "small", "--pin", "later"];
+    let server = Server::start(folder.path(), &pins);
+    let id = server.upload("small", VOICE);
+    assert_eq!(server.get(&format!("/rvc-models/{id}")).1["loaded"], false);
+    drop(server);
+    let server = Server::start(folder.path(), &pins);
+    assert_eq!(server.get(&format!("/rvc-models/{id}")).1["loaded"], true);
+    assert_eq!(server.get("/rvc-models/stats").1["loads"], 1);
+}
+
+#[test]
 fn new_data_begins_with_the_voice_inside_and_who_deletes_it_does_not_get_it_back() {
     let folder = tempfile::tempdir().expect("a folder");
     // Neither an encoder nor a models folder.

@@ -9,6 +9,7 @@
 //! A claim has an attempt's number, and only who holds the latest may complete or fail the job: whatever dies or comes
 //! late, a job is finished once. A claim whose lease is over, since its worker is gone, is open to the next.
 
+pub mod postgres;
 pub mod sqlite;
 pub mod work;
 pub mod worker;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use postgres::PostgresQueue;
 pub use sqlite::SqliteQueue;
 
 use crate::error::Result;
@@ -133,6 +135,20 @@ pub struct Job {
     pub outcome: Option<Outcome>,
 }
 
+impl Job {
+    /// Whether it is what `new` asks for again. An upload has another key each time.
+    fn is_wished_by(&self, new: &NewJob) -> bool {
+        self.request.text == new.request.text
+            && self.request.params == new.request.params
+            && self.request.input.is_some() == new.request.input.is_some()
+    }
+
+    /// Whether `attempt` has completed it, with `result`.
+    fn is_completed_as(&self, attempt: u32, result: &str) -> bool {
+        self.state == JobState::Completed && self.attempt == attempt && self.result.as_deref() == Some(result)
+    }
+}
+
 /// Something to be queued.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewJob {
@@ -166,7 +182,13 @@ pub struct Counts {
     pub by_state: [u64; 5],
 }
 
+/// Hears of a job that has changed, and whether it waits for a worker now.
+pub type Heard = Box<dyn Fn(&str, bool) + Send + Sync>;
+
 /// Where jobs are kept and handed out. A trait, so that workers of several machines may share one.
+///
+/// An error of kind [`Error::Server`](crate::error::Error::Server) says that the store may be reached another time, and
+/// leaves open whether what was asked was done: each may be asked again.
 pub trait Queue: Send + Sync {
     /// Queues a job, unless `most` wait already.
     ///
@@ -186,7 +208,7 @@ pub trait Queue: Send + Sync {
     /// What the store reports.
     fn renew(&self, id: &str, attempt: u32, progress: f64, lease: Duration) -> Result<bool>;
 
-    /// The attempt has a result, kept for `keep`. `false`: no one wants it any more.
+    /// The attempt has a result, kept for `keep`. `false`: no one wants it any more. `true` again if it has that result.
     ///
     /// # Errors
     /// What the store reports.
@@ -198,7 +220,13 @@ pub trait Queue: Send + Sync {
     /// What the store reports.
     fn fail(&self, id: &str, attempt: u32, error: &str, retry: Option<Duration>, keep: Duration) -> Result<bool>;
 
-    /// Makes all that is being done be queued again: no worker is left of those who did it.
+    /// The attempt ends through no fault of the job, which waits again, from `after` on. `false`: no one waits for it.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn release(&self, id: &str, attempt: u32, after: Duration) -> Result<bool>;
+
+    /// Makes all that this machine's workers were doing be handed out again: none of them is left.
     ///
     /// # Errors
     /// What the store reports.
@@ -245,4 +273,18 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// What the store reports.
     fn blobs(&self) -> Result<Vec<String>>;
+    /// Has `heard` hear of jobs that change, also through other machines, if the store can tell: who waits looks again by
+    /// itself from time to time.
+    fn watch(&self, heard: Heard) {
+        let _ = heard;
+    }
+}
+
+fn ms(duration: Duration) -> i64 {
+    duration.as_millis() as i64
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Plain data: numbers, texts and maps of them.
+    serde_json::to_string(value).unwrap_or_default()
 }

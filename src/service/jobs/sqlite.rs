@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{ATTEMPTS, Counts, Job, JobState, LOST_ATTEMPTS, NewJob, Outcome, Queue, Submitted};
+use super::{ATTEMPTS, Counts, Job, JobState, LOST_ATTEMPTS, NewJob, Outcome, Queue, Submitted, json, ms};
 use crate::error::Result;
 use crate::service::database::{Database, now_ms};
 
@@ -54,15 +54,6 @@ fn find(connection: &Connection, condition: &str, value: &str) -> rusqlite::Resu
     connection.prepare_cached(&query)?.query_row([value], job).optional()
 }
 
-fn ms(duration: Duration) -> i64 {
-    duration.as_millis() as i64
-}
-
-fn json(value: &impl serde::Serialize) -> String {
-    // Plain data: numbers, texts and maps of them.
-    serde_json::to_string(value).unwrap_or_default()
-}
-
 impl Queue for SqliteQueue {
     fn submit(&self, new: &NewJob, most: u64) -> Result<Submitted> {
         self.database.with(|connection| {
@@ -70,11 +61,7 @@ impl Queue for SqliteQueue {
             if let Some(key) = &new.idempotency
                 && let Some(known) = find(&transaction, "idempotency", key)?
             {
-                // An upload has another key each time.
-                let same = known.request.text == new.request.text
-                    && known.request.params == new.request.params
-                    && known.request.input.is_some() == new.request.input.is_some();
-                return Ok(if same { Submitted::Known(known) } else { Submitted::Conflict });
+                return Ok(if known.is_wished_by(new) { Submitted::Known(known) } else { Submitted::Conflict });
             }
             let waiting: i64 =
                 transaction.query_row("SELECT count(*) FROM jobs WHERE state = 'queued'", [], |row| row.get(0))?;
@@ -136,7 +123,7 @@ impl Queue for SqliteQueue {
                      WHERE id = ?1 AND attempt = ?2 AND state = 'processing'",
                 )?
                 .execute(params![id, attempt, result, json(outcome), now, now + ms(keep)])?;
-            Ok(done == 1)
+            Ok(done == 1 || find(connection, "id", id)?.is_some_and(|job| job.is_completed_as(attempt, result)))
         })
     }
 
@@ -159,6 +146,17 @@ impl Queue for SqliteQueue {
                     .execute(params![id, attempt, error, now, now + ms(keep)])?,
             };
             Ok(failed == 1)
+        })
+    }
+
+    fn release(&self, id: &str, attempt: u32, after: Duration) -> Result<bool> {
+        self.database.with(|connection| {
+            let released = connection.execute(
+                "UPDATE jobs SET state = 'queued', progress = 0, not_before_ms = ?3, lease_ms = NULL \
+                 WHERE id = ?1 AND attempt = ?2 AND state = 'processing'",
+                params![id, attempt, now_ms() + ms(after)],
+            )?;
+            Ok(released == 1)
         })
     }
 
@@ -247,124 +245,5 @@ impl Queue for SqliteQueue {
             }
             Ok(keys)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::JobRequest;
-    use super::*;
-
-    const LEASE: Duration = Duration::from_mins(1);
-    const KEEP: Duration = Duration::from_mins(1);
-
-    fn queue(folder: &tempfile::TempDir) -> SqliteQueue {
-        SqliteQueue::new(Database::open(&folder.path().join("jobs.db")).expect("a database"))
-    }
-
-    fn new(id: &str, priority: i64, idempotency: Option<&str>) -> NewJob {
-        let request = JobRequest { text: format!("say {}", id.len()), input: None, params: Default::default() };
-        NewJob { id: id.into(), request, priority, idempotency: idempotency.map(str::to_owned) }
-    }
-
-    fn submit(queue: &SqliteQueue, id: &str, priority: i64) {
-        assert!(matches!(queue.submit(&new(id, priority, None), 9), Ok(Submitted::New(_))));
-    }
-
-    #[test]
-    fn jobs_are_handed_out_once_the_most_urgent_first_then_the_oldest() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let queue = queue(&folder);
-        for (id, priority) in [("a", 0), ("b", 0), ("c", 5), ("d", -1)] {
-            submit(&queue, id, priority);
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        // Another process sees the same.
-        let other = self::queue(&folder);
-        let order: Vec<String> = (0..4)
-            .map(|turn| if turn % 2 == 0 { &queue } else { &other })
-            .map(|queue| queue.claim(LEASE).expect("a queue").expect("a job").id)
-            .collect();
-        assert_eq!(order, ["c", "a", "b", "d"]);
-        assert_eq!(queue.claim(LEASE).expect("a queue"), None);
-    }
-
-    #[test]
-    fn only_the_latest_attempt_finishes_a_job_and_only_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let queue = queue(&folder);
-        submit(&queue, "a", 0);
-        assert_eq!(queue.claim(Duration::ZERO).expect("a queue").expect("a job").attempt, 1);
-        std::thread::sleep(Duration::from_millis(5));
-        // The first worker is taken for lost.
-        assert_eq!(queue.claim(LEASE).expect("a queue").expect("a job").attempt, 2);
-        assert!(!queue.renew("a", 1, 0.5, LEASE).expect("a queue"));
-        assert!(!queue.complete("a", 1, "late", &Outcome::default(), KEEP).expect("a queue"));
-        assert!(queue.renew("a", 2, 0.5, LEASE).expect("a queue"));
-        assert!(queue.complete("a", 2, "result", &Outcome::default(), KEEP).expect("a queue"));
-        assert!(!queue.complete("a", 2, "again", &Outcome::default(), KEEP).expect("a queue"));
-        let job = queue.get("a").expect("a queue").expect("a job");
-        assert_eq!((job.state, job.result.as_deref(), job.attempt), (JobState::Completed, Some("result"), 2));
-    }
-
-    #[test]
-    fn what_was_being_done_when_the_server_died_is_handed_out_again_but_not_forever() {
-        let folder = tempfile::tempdir().expect("a folder");
-        submit(&queue(&folder), "a", 0);
-        for attempt in 1..=LOST_ATTEMPTS {
-            let queue = queue(&folder);
-            assert_eq!(queue.recover().expect("a queue"), u64::from(attempt > 1));
-            assert_eq!(queue.claim(LEASE).expect("a queue").expect("a job").attempt, attempt);
-        }
-        let queue = queue(&folder);
-        queue.recover().expect("a queue");
-        assert_eq!(queue.claim(LEASE).expect("a queue"), None);
-        assert_eq!(queue.get("a").expect("a queue").expect("a job").state, JobState::Failed);
-    }
-
-    #[test]
-    fn a_failure_is_tried_again_where_that_is_of_use_and_a_cancelled_job_is_not() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let queue = queue(&folder);
-        submit(&queue, "a", 0);
-        for attempt in 1..=ATTEMPTS {
-            assert_eq!(queue.claim(LEASE).expect("a queue").expect("a job").attempt, attempt);
-            assert!(queue.fail("a", attempt, "no server", Some(Duration::ZERO), KEEP).expect("a queue"));
-        }
-        let job = queue.get("a").expect("a queue").expect("a job");
-        assert_eq!((job.state, job.error.as_deref()), (JobState::Failed, Some("no server")));
-
-        submit(&queue, "bb", 0);
-        let claimed = queue.claim(LEASE).expect("a queue").expect("a job");
-        assert!(queue.cancel("bb", KEEP).expect("a queue"));
-        assert!(!queue.renew("bb", claimed.attempt, 0.5, LEASE).expect("a queue"));
-        assert!(!queue.cancel("bb", KEEP).expect("a queue"));
-        assert_eq!(queue.claim(LEASE).expect("a queue"), None);
-    }
-
-    #[test]
-    fn a_wish_sent_again_is_known_another_under_its_key_is_not_and_too_many_are_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let queue = queue(&folder);
-        assert!(matches!(queue.submit(&new("a", 0, Some("key")), 2), Ok(Submitted::New(_))));
-        assert!(matches!(queue.submit(&new("b", 0, Some("key")), 2), Ok(Submitted::Known(job)) if job.id == "a"));
-        assert_eq!(queue.submit(&new("other", 0, Some("key")), 2).expect("a queue"), Submitted::Conflict);
-        assert!(matches!(queue.submit(&new("c", 0, None), 2), Ok(Submitted::New(_))));
-        assert_eq!(queue.submit(&new("d", 0, None), 2).expect("a queue"), Submitted::Full);
-    }
-
-    #[test]
-    fn what_has_expired_is_known_to_have_been_and_keeps_nothing() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let queue = queue(&folder);
-        submit(&queue, "a", 0);
-        queue.claim(LEASE).expect("a queue");
-        queue.complete("a", 1, "result", &Outcome::default(), Duration::ZERO).expect("a queue");
-        assert_eq!(queue.blobs().expect("a queue"), ["result"]);
-        let expired = queue.expire().expect("a queue");
-        assert_eq!(expired.iter().map(|job| job.result.as_deref()).collect::<Vec<_>>(), [Some("result")]);
-        assert_eq!(queue.get("a").expect("a queue").expect("a job").state, JobState::Expired);
-        assert!(queue.list(9, None).expect("a queue").is_empty() && queue.blobs().expect("a queue").is_empty());
-        assert_eq!(queue.counts().expect("a queue").by_state, [0, 0, 0, 0, 1]);
     }
 }

@@ -10,6 +10,7 @@ use super::{Job, Outcome};
 use crate::error::{Error, Result};
 use crate::io::read::read_at_most;
 use crate::nn::Cpu;
+use crate::params::PitchMethod;
 use crate::path::Converter;
 use crate::path::offline::Request;
 use crate::path::window::WindowSizes;
@@ -37,6 +38,8 @@ pub struct Tools {
     pub store: VoiceStore,
     /// Voices in memory.
     pub loaded: Arc<LoadedVoices>,
+    /// Ids and names of voices that stay there.
+    pub pinned: Arc<[String]>,
     /// Uploads and results.
     pub blobs: Arc<dyn Blobs>,
 }
@@ -48,6 +51,8 @@ pub enum WorkFault {
     Passing(Error),
     /// It will have none.
     Lasting(Error),
+    /// What is needed lies on a server that cannot be reached: it may have one once that can.
+    Waiting(Error),
     /// No one wants it.
     Unwanted,
 }
@@ -62,6 +67,13 @@ impl From<Error> for WorkFault {
     }
 }
 
+impl WorkFault {
+    /// What it means that voices or blobs cannot be had.
+    fn of_stores(error: Error) -> Self {
+        if matches!(error, Error::Server { .. }) { Self::Waiting(error) } else { error.into() }
+    }
+}
+
 impl Tools {
     /// A converter as `params` wants it; none if nothing is to be converted.
     ///
@@ -69,6 +81,24 @@ impl Tools {
     /// A voice that there is not, or that cannot be loaded.
     pub fn converter(&self, params: &JobParams) -> Result<Option<Converter<Cpu>>> {
         let Some(name) = params.voice() else { return Ok(None) };
+        self.voice(name, params.pitch_method()?).map(Some)
+    }
+
+    /// Loads the voices that shall stay in memory, with what they need; those that are not there yet are loaded when used.
+    ///
+    /// # Errors
+    /// A voice that cannot be loaded.
+    pub fn load_pinned(&self) -> Result<()> {
+        self.pinned.iter().try_for_each(|name| match self.voice(name, None) {
+            Err(error @ Error::NotFound { .. }) => {
+                tracing::warn!("--pin: {error}");
+                Ok(())
+            }
+            loaded => loaded.map(|_| ()),
+        })
+    }
+
+    fn voice(&self, name: &str, method: Option<PitchMethod>) -> Result<Converter<Cpu>> {
         let voice = match self.store.get(name)? {
             Some(voice) => Some(voice),
             None => self.store.named(name)?,
@@ -77,7 +107,10 @@ impl Tools {
             what: format!("voice `{name}`"),
             hint: "GET /rvc-models lists those that there are".into(),
         })?;
-        self.loaded.converter(&voice.id, &self.store.files(&voice), params.pitch_method()?).map(Some)
+        if self.pinned.contains(&voice.id) || self.pinned.contains(&voice.name) {
+            self.loaded.pin(&voice.id);
+        }
+        self.loaded.converter(&voice.id, &self.store.files(&voice)?, method)
     }
 
     /// Does a job; `wanted` hears the share done, and says whether to go on.
@@ -86,12 +119,12 @@ impl Tools {
     /// As [`WorkFault`].
     pub fn work(&self, job: &Job, wanted: &dyn Fn(f64) -> bool) -> Result<(Recording, Outcome), WorkFault> {
         let go_on = |share: f64| if wanted(share) { Ok(()) } else { Err(WorkFault::Unwanted) };
-        let converter = self.converter(&job.request.params)?;
+        let converter = self.converter(&job.request.params).map_err(WorkFault::of_stores)?;
         go_on(0.02)?;
         let mut outcome = Outcome::default();
         let recording = match &job.request.input {
             Some(key) => {
-                let recording = self.upload(key)?;
+                let recording = self.upload(key).map_err(WorkFault::of_stores)?;
                 go_on(0.05)?;
                 convert(&recording, converter, &job.request.params, &mut outcome, &|share| {
                     wanted(0.05 + 0.95 * share);

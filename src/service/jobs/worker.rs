@@ -1,5 +1,6 @@
 //! Workers: threads that take jobs from the queue, one after another.
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -22,6 +23,11 @@ const RENEWAL: Duration = Duration::from_millis(250);
 const PACE: Duration = Duration::from_millis(500);
 /// Time before a job is tried again; it doubles from attempt to attempt.
 const RETRY: Duration = Duration::from_secs(1);
+/// Time before a server that cannot be reached is asked again; it doubles from time to time, up to the longest.
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Time before a job is handed out again that needs what cannot be reached: another machine may reach it.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// What workers and those who wait for jobs share.
 pub struct Bench {
@@ -40,7 +46,18 @@ impl Bench {
     #[must_use]
     pub fn new(queue: Arc<dyn Queue>, keep: Duration) -> Arc<Self> {
         let (changes, _) = broadcast::channel(256);
-        Arc::new(Self { queue, changes, keep, stop: AtomicBool::new(false), bell: (Mutex::new(false), Condvar::new()) })
+        let (stop, bell) = (AtomicBool::new(false), (Mutex::new(false), Condvar::new()));
+        let bench = Arc::new(Self { queue, changes, keep, stop, bell });
+        let hears = Arc::downgrade(&bench);
+        bench.queue.watch(Box::new(move |id, waits| {
+            if let Some(bench) = hears.upgrade() {
+                bench.tell(id);
+                if waits {
+                    bench.ring();
+                }
+            }
+        }));
+        bench
     }
 
     /// There is a job.
@@ -55,16 +72,53 @@ impl Bench {
         let _ = self.changes.send(id.to_owned());
     }
 
-    /// Asks workers to end after the job that they are at.
+    /// Asks workers to end; the jobs that they are at wait again, for others or the next start.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+        // Whoever looked before has begun to wait by now.
+        drop(self.bell.0.lock());
         self.bell.1.notify_all();
     }
 
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Waits for a job.
     fn wait(&self) {
         let rung = self.bell.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.bell.1.wait_timeout_while(rung, PACE, |rung| !*rung && !self.stop.load(Ordering::Acquire));
+        let waited = self.bell.1.wait_timeout_while(rung, PACE, |rung| !*rung && !self.is_stopping());
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Waits, whether there is a job or not.
+    fn rest(&self, pause: Duration) {
+        let rung = self.bell.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.bell.1.wait_timeout_while(rung, pause, |_| !self.is_stopping());
+    }
+
+    /// Does what needs a server or a disk until that can be reached or has room, or it is not `wanted` any more.
+    fn insist<T>(&self, wanted: impl Fn() -> bool, mut task: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut pause = PAUSE;
+        loop {
+            match task() {
+                Err(error) if may_pass(&error) && wanted() && !self.is_stopping() => {
+                    tracing::warn!("{error}; asked again in {} ms", pause.as_millis());
+                    self.rest(pause);
+                    pause = LONGEST_PAUSE.min(2 * pause);
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Whether what failed may be done a while later: a server can be reached again, a disk has room again.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Server { .. } => true,
+        Error::Io { source, .. } => matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded),
+        _ => false,
     }
 }
 
@@ -74,8 +128,8 @@ impl Bench {
 /// A system that grants no thread.
 pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<()>> {
     let work = move || {
-        while !bench.stop.load(Ordering::Acquire) {
-            match bench.queue.claim(LEASE) {
+        while !bench.is_stopping() {
+            match bench.insist(|| true, || bench.queue.claim(LEASE)) {
                 Ok(Some(job)) => attempt(&bench, &tools, &job),
                 Ok(None) => bench.wait(),
                 Err(error) => {
@@ -94,37 +148,59 @@ fn attempt(bench: &Bench, tools: &Tools, job: &Job) {
     bench.tell(&job.id);
     let heart = Heart::start(bench, job);
     let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, &|share| heart.beat(share))));
-    let wanted = heart.stop();
+    // The heart goes on until the result is kept, which may take long where its place cannot be reached.
+    let wanted = || heart.is_wanted();
+    let fail = |error: &str, retry: Option<Duration>| {
+        let fail = || bench.queue.fail(&job.id, job.attempt, error, retry, bench.keep);
+        bench.insist(wanted, fail).map(|_| ())
+    };
+    let release = |after| bench.queue.release(&job.id, job.attempt, after).map(|_| ());
     let kept = match done {
-        Ok(Ok((recording, outcome))) if wanted => {
+        Ok(Ok((recording, outcome))) if wanted() => {
             // A result has the attempt in its name: one that comes late never writes over another.
             let key = format!("{}-{}.wav", job.id, job.attempt);
-            tools.blobs.put(&key, &wav(&recording, Quantise::Round)).and_then(|()| {
-                let taken = bench.queue.complete(&job.id, job.attempt, &key, &outcome, bench.keep)?;
+            let wav = wav(&recording, Quantise::Round);
+            bench.insist(wanted, || tools.blobs.put(&key, &wav)).and_then(|()| {
+                let complete = || bench.queue.complete(&job.id, job.attempt, &key, &outcome, bench.keep);
+                let taken = bench.insist(|| true, complete)?;
                 if taken { Ok(()) } else { tools.blobs.delete(&key) }
             })
         }
-        Ok(Ok(_) | Err(WorkFault::Unwanted)) => Ok(()),
+        // No one wants it, or this machine ends and leaves it to another.
+        Ok(Ok(_) | Err(WorkFault::Unwanted)) => release(Duration::ZERO),
+        Ok(Err(WorkFault::Waiting(error))) => {
+            tracing::warn!("job {}, attempt {}: {error}", job.id, job.attempt);
+            let released = release(RELEASE);
+            bench.rest(RELEASE);
+            released
+        }
         Ok(Err(WorkFault::Passing(error))) => {
             tracing::warn!("job {}, attempt {}: {error}", job.id, job.attempt);
             let after = RETRY * 2_u32.pow(job.attempt.saturating_sub(1).min(5));
-            bench.queue.fail(&job.id, job.attempt, &error.to_string(), Some(after), bench.keep).map(|_| ())
+            fail(&error.to_string(), Some(after))
         }
         Ok(Err(WorkFault::Lasting(error))) => {
             tracing::info!("job {}: {error}", job.id);
-            bench.queue.fail(&job.id, job.attempt, &error.to_string(), None, bench.keep).map(|_| ())
+            fail(&error.to_string(), None)
         }
         Err(_) => {
             tracing::error!("job {}: its work panicked, which is a fault of Syrinx", job.id);
-            let error = "its work panicked, which is a fault of Syrinx";
-            bench.queue.fail(&job.id, job.attempt, error, None, bench.keep).map(|_| ())
+            fail("its work panicked, which is a fault of Syrinx", None)
         }
     };
-    if let Err(error) = kept {
-        // The disk may be full: the lease runs out, and the job is tried again.
-        tracing::error!("job {}: its result cannot be kept: {error}", job.id);
-        let _ = bench.queue.fail(&job.id, job.attempt, &error.to_string(), Some(RETRY), bench.keep);
+    match kept {
+        Ok(()) => {}
+        // Asked to end meanwhile: the job is done again, at the latest when the lease runs out.
+        Err(error) if may_pass(&error) => {
+            tracing::warn!("job {}: {error}", job.id);
+            let _ = release(Duration::ZERO);
+        }
+        Err(error) => {
+            tracing::error!("job {}: its result cannot be kept: {error}", job.id);
+            let _ = bench.queue.fail(&job.id, job.attempt, &error.to_string(), Some(RETRY), bench.keep);
+        }
     }
+    drop(heart);
     bench.tell(&job.id);
 }
 
@@ -178,12 +254,11 @@ impl<'a> Heart<'a> {
     fn beat(&self, share: f64) -> bool {
         let mut beat = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
         beat.share = share;
-        beat.wanted && !self.bench.stop.load(Ordering::Acquire)
+        beat.wanted && !self.bench.is_stopping()
     }
 
-    /// The work is over; says whether its result is wanted.
-    fn stop(mut self) -> bool {
-        self.end();
+    /// Whether someone wants the result, as far as is known.
+    fn is_wanted(&self) -> bool {
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner).wanted
     }
 

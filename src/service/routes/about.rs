@@ -16,7 +16,7 @@ use crate::service::App;
 use crate::service::jobs::JobState;
 use crate::service::openapi::Api;
 use crate::service::problem::Problem;
-use crate::service::{metrics as page, sweep};
+use crate::service::{ABANDONED, metrics as page, sweep};
 use crate::tts::SourceVoice;
 
 /// A voice of the text-to-speech source.
@@ -117,7 +117,7 @@ pub async fn stats(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 #[utoipa::path(post, path = "/admin/cleanup", tag = "service", responses((status = 200, body = String)))]
 pub async fn cleanup(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
-    let (jobs, blobs) = blocking(move || sweep(&shared.bench, &*shared.tools.blobs, false)).await?;
+    let (jobs, blobs) = blocking(move || sweep(&shared.bench, &shared.tools, ABANDONED)).await?;
     Ok(answer(StatusCode::OK, &json!({ "expired_jobs": jobs, "removed_blobs": blobs })))
 }
 

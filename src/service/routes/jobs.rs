@@ -267,7 +267,7 @@ pub async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Resu
     responses((status = 200, body = JobView), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let (shared, wanted) = (app.clone(), id.clone());
-    let cancelled = blocking(move || shared.bench.queue.cancel(&wanted, shared.settings.keep)).await?;
+    let cancelled = blocking(move || shared.bench.queue.cancel(&wanted, shared.bench.keep)).await?;
     let job = find(&app, &id).await?;
     if !cancelled {
         return Err(Problem::new(StatusCode::CONFLICT, format!("job `{id}` is {} already", job.state.name())));

@@ -1,6 +1,6 @@
 //! Voices in memory: loaded once however many want one, and the longest unused let go when memory is short.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,8 @@ pub struct LoadedVoices {
     encoder: Option<PathBuf>,
     budget_bytes: u64,
     slots: Mutex<HashMap<String, Arc<Slot>>>,
+    /// Those that stay, however short memory is.
+    pinned: Mutex<HashSet<String>>,
     clock: AtomicU64,
     loads: AtomicU64,
     hits: AtomicU64,
@@ -77,6 +79,7 @@ impl LoadedVoices {
             encoder,
             budget_bytes,
             slots: Mutex::default(),
+            pinned: Mutex::default(),
             clock: AtomicU64::new(0),
             loads: AtomicU64::new(0),
             hits: AtomicU64::new(0),
@@ -119,8 +122,14 @@ impl LoadedVoices {
         lock(&self.engine).around(loaded.voice, loaded.retrieval, &encoder, &tracker)
     }
 
-    /// Lets the longest unused go until the rest fits; who uses one keeps it. `latest` stays.
+    /// Has a voice stay from its first use on, however short memory is.
+    pub fn pin(&self, id: &str) {
+        lock(&self.pinned).insert(id.to_owned());
+    }
+
+    /// Lets the longest unused go until the rest fits; who uses one keeps it. `latest` and those that are pinned stay.
     fn let_go(&self, latest: &str) {
+        let pinned = lock(&self.pinned);
         let mut slots = lock(&self.slots);
         loop {
             let bytes = |slot: &Slot| slot.loaded.try_lock().ok().and_then(|place| Some(place.as_ref()?.bytes));
@@ -128,7 +137,8 @@ impl LoadedVoices {
             if total <= self.budget_bytes {
                 return;
             }
-            let candidates = slots.iter().filter(|(id, slot)| *id != latest && bytes(slot).is_some());
+            let goes = |id: &String| id != latest && !pinned.contains(id);
+            let candidates = slots.iter().filter(|(id, slot)| goes(id) && bytes(slot).is_some());
             let oldest = candidates.min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed)).map(|(id, _)| id.clone());
             let Some(oldest) = oldest else { return };
             slots.remove(&oldest);
@@ -138,6 +148,7 @@ impl LoadedVoices {
 
     /// Lets a voice go that was deleted.
     pub fn forget(&self, id: &str) {
+        lock(&self.pinned).remove(id);
         lock(&self.slots).remove(id);
     }
 
@@ -253,6 +264,23 @@ mod tests {
         voices.forget("a");
         assert!(!voices.holds("a"));
         assert_eq!(kept.sample_rate_hz(), 32_000);
+    }
+
+    #[test]
+    fn a_voice_that_is_pinned_stays_until_it_is_deleted() {
+        let one = voices(u64::MAX);
+        one.converter("a", &files(), Some(PitchMethod::Yin)).map(|_| ()).expect("a voice");
+        let voices = voices(one.counts().bytes);
+        voices.pin("a");
+        for id in ["a", "b", "c"] {
+            voices.converter(id, &files(), Some(PitchMethod::Yin)).map(|_| ()).expect("a voice");
+        }
+        assert!(voices.holds("a") && !voices.holds("b") && voices.holds("c"));
+        voices.forget("a");
+        for id in ["a", "b"] {
+            voices.converter(id, &files(), Some(PitchMethod::Yin)).map(|_| ()).expect("a voice");
+        }
+        assert!(!voices.holds("a") && voices.holds("b"));
     }
 
     #[test]

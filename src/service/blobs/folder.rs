@@ -1,37 +1,15 @@
-//! Blobs: results and uploads of jobs, by key. A trait, so that they may lie elsewhere than on this machine's disk.
+//! Blobs as files of one folder, which may be one that several machines share.
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::{Blob, Blobs, check};
 use crate::error::{Error, Result};
 use crate::io::write::write_aside;
 
-/// Keeps bytes by key. A key is made of letters, digits, `-` and `.`.
-pub trait Blobs: Send + Sync {
-    /// Keeps `bytes` under `key`: all of them or, if it fails or the machine stops, none.
-    ///
-    /// # Errors
-    /// What the store reports.
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<()>;
-
-    /// What is kept under `key`.
-    ///
-    /// # Errors
-    /// [`Error::Io`] of kind `NotFound` if there is nothing; what the store reports.
-    fn get(&self, key: &str) -> Result<Vec<u8>>;
-
-    /// Forgets what is kept under `key`; nothing may be.
-    ///
-    /// # Errors
-    /// What the store reports.
-    fn delete(&self, key: &str) -> Result<()>;
-
-    /// All keys.
-    ///
-    /// # Errors
-    /// What the store reports.
-    fn keys(&self) -> Result<Vec<String>>;
-}
+/// Age of a file that no one writes to any more.
+const ABANDONED: Duration = Duration::from_hours(1);
 
 /// Files of one folder.
 #[derive(Clone, Debug)]
@@ -46,22 +24,39 @@ impl FolderBlobs {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn open(root: PathBuf) -> Result<Self> {
+        Self::open_and_remove(root, Duration::ZERO)
+    }
+
+    /// Files in `root`, which others may write to: what is half-written is only removed where it was left long ago.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn shared(root: PathBuf) -> Result<Self> {
+        Self::open_and_remove(root, ABANDONED)
+    }
+
+    fn open_and_remove(root: PathBuf, abandoned: Duration) -> Result<Self> {
         std::fs::create_dir_all(&root).map_err(|source| Error::io(&root, source))?;
         let entries = std::fs::read_dir(&root).map_err(|source| Error::io(&root, source))?;
         for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('.')) {
-            // What cannot be removed does no harm.
-            let _ = std::fs::remove_file(entry.path());
+            if age(&entry) >= abandoned {
+                // What cannot be removed does no harm.
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
         Ok(Self { root })
     }
 
     fn path(&self, key: &str) -> Result<PathBuf> {
-        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');
-        if key.is_empty() || key.starts_with('.') || !key.chars().all(is_plain) {
-            return Err(Error::argument("blob", "a key of letters, digits, - and .", key));
-        }
+        check(key)?;
         Ok(self.root.join(key))
     }
+}
+
+/// Time since a file was written; none where the system does not tell.
+fn age(entry: &std::fs::DirEntry) -> Duration {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    modified.ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
 }
 
 impl Blobs for FolderBlobs {
@@ -82,11 +77,14 @@ impl Blobs for FolderBlobs {
         }
     }
 
-    fn keys(&self) -> Result<Vec<String>> {
+    fn all(&self) -> Result<Vec<Blob>> {
         let entries = std::fs::read_dir(&self.root).map_err(|source| Error::io(&self.root, source))?;
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let blobs = entries.flatten().filter_map(|entry| {
+            let age = age(&entry);
+            entry.file_name().into_string().ok().map(|key| Blob { key, age })
+        });
         // What is being written is named like no key.
-        Ok(names.filter(|name| !name.starts_with('.')).collect())
+        Ok(blobs.filter(|blob| !blob.key.starts_with('.')).collect())
     }
 }
 
@@ -101,7 +99,11 @@ mod tests {
         blobs.put("job-1.wav", b"sound").expect("kept");
         assert_eq!(blobs.get("job-1.wav").expect("there"), b"sound");
         std::fs::write(folder.path().join("a/b/.syrinx-x.tmp"), b"half").expect("half a file");
-        assert_eq!(blobs.keys().expect("keys"), ["job-1.wav"]);
+        let keys: Vec<String> = blobs.all().expect("keys").into_iter().map(|blob| blob.key).collect();
+        assert_eq!(keys, ["job-1.wav"]);
+        // Others may be writing.
+        FolderBlobs::shared(folder.path().join("a/b")).expect("a store");
+        assert_eq!(std::fs::read_dir(folder.path().join("a/b")).expect("a folder").count(), 2);
         let blobs = FolderBlobs::open(folder.path().join("a/b")).expect("a store");
         assert_eq!(std::fs::read_dir(folder.path().join("a/b")).expect("a folder").count(), 1);
         blobs.delete("job-1.wav").expect("gone");
