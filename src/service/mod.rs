@@ -27,6 +27,8 @@ pub mod blobs;
 pub mod database;
 pub mod encode;
 pub mod jobs;
+#[allow(unsafe_code, reason = "a call of the C library")]
+mod memory;
 mod metrics;
 mod openapi;
 mod page;
@@ -59,6 +61,7 @@ use self::database::Database;
 use self::jobs::work::Tools;
 use self::jobs::worker::{self, Bench};
 use self::jobs::{Queue, SqliteQueue};
+use self::routes::about::Speakers;
 use self::stream::StreamCounts;
 #[cfg(feature = "default-voice")]
 use self::voices::VoiceFiles;
@@ -121,6 +124,7 @@ pub(crate) struct App {
     live: Arc<Semaphore>,
     stream_counts: StreamCounts,
     checks: Semaphore,
+    speakers: Speakers,
     started: Instant,
     counts: RequestCounts,
     /// Turns true when the service stops.
@@ -169,6 +173,9 @@ impl Service {
     pub fn start(settings: ServiceSettings) -> Result<Self> {
         let access = Access::new(settings.listen, settings.token.as_deref(), settings.rate_limit)?;
         settings.wyoming.map_or(Ok(()), wyoming::check)?;
+        memory::keep_together();
+        // The pool helps jobs too, and requests go first.
+        rayon::broadcast(|_| worker::give_way());
         let data = &settings.data;
         std::fs::create_dir_all(data).map_err(|source| Error::io(data, source))?;
         let lock = lock(data)?;
@@ -212,6 +219,7 @@ impl Service {
             live: Arc::new(Semaphore::new(settings.most_live)),
             stream_counts: StreamCounts::default(),
             checks: Semaphore::new(CHECKS),
+            speakers: Speakers::default(),
             started: Instant::now(),
             counts: RequestCounts::default(),
             settings,
@@ -286,6 +294,15 @@ impl Drop for Service {
     }
 }
 
+/// Runs a stream's conversion on a thread that ends with it, and with it the buffers that a thread keeps for its networks.
+///
+/// # Errors
+/// A system that grants no thread.
+fn on_own_thread(name: &str, task: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(task);
+    thread.map(drop).map_err(|error| Error::io("a thread for a stream", error))
+}
+
 /// Makes sure that no other process works at the same data.
 fn lock(data: &std::path::Path) -> Result<File> {
     let path = data.join("lock");
@@ -325,6 +342,13 @@ fn sweep(bench: &Bench, blobs: &dyn Blobs, is_first: bool) -> Result<(usize, usi
     Ok((expired.len(), removed))
 }
 
+/// Sweeps, and gives back memory that is not needed.
+fn clean_up_now(app: &App) -> Result<(usize, usize)> {
+    let swept = sweep(&app.bench, &*app.tools.blobs, false);
+    memory::give_back();
+    swept
+}
+
 async fn clean_up(app: Arc<App>, mut stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -332,7 +356,7 @@ async fn clean_up(app: Arc<App>, mut stopping: watch::Receiver<bool>) {
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
         let swept = app.clone();
-        let swept = tokio::task::spawn_blocking(move || sweep(&swept.bench, &*swept.tools.blobs, false)).await;
+        let swept = tokio::task::spawn_blocking(move || clean_up_now(&swept)).await;
         match swept {
             Ok(Ok((0, 0))) | Err(_) => {}
             Ok(Ok((expired, blobs))) => tracing::info!("{expired} jobs have expired, {blobs} blobs were removed"),

@@ -6,12 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::sync::broadcast;
 
 use super::work::{Tools, WorkFault};
 use super::{Job, Queue};
 use crate::error::{Error, Result};
 use crate::io::write::Quantise;
+use crate::service::memory::give_back;
 use crate::service::wav::wav;
 
 /// How long a claim holds without a word of its worker.
@@ -61,10 +63,11 @@ impl Bench {
         self.bell.1.notify_all();
     }
 
-    fn wait(&self) {
+    /// Waits until the bell rings, or a while; says whether it rang.
+    fn wait(&self) -> bool {
         let rung = self.bell.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.bell.1.wait_timeout_while(rung, PACE, |rung| !*rung && !self.stop.load(Ordering::Acquire));
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        std::mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 }
 
@@ -74,10 +77,20 @@ impl Bench {
 /// A system that grants no thread.
 pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<()>> {
     let work = move || {
+        give_way();
+        let mut holds_memory = false;
         while !bench.stop.load(Ordering::Acquire) {
             match bench.queue.claim(LEASE) {
-                Ok(Some(job)) => attempt(&bench, &tools, &job),
-                Ok(None) => bench.wait(),
+                Ok(Some(job)) => {
+                    attempt(&bench, &tools, &job);
+                    holds_memory = true;
+                }
+                Ok(None) => {
+                    // Between jobs that follow each other it is kept.
+                    if !bench.wait() && std::mem::take(&mut holds_memory) {
+                        give_back();
+                    }
+                }
                 Err(error) => {
                     tracing::error!("the queue: {error}");
                     bench.wait();
@@ -87,6 +100,16 @@ pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<(
     };
     let thread = std::thread::Builder::new().name(name.into()).spawn(work);
     thread.map_err(|error| Error::io("a worker", error))
+}
+
+/// Has this thread let requests and live streams go first, where the system grants it.
+pub fn give_way() {
+    /// Niceness 5, as a share of 0 (19) to 100 (-20).
+    const BEHIND: u8 = 37;
+    if let Ok(priority) = ThreadPriorityValue::try_from(BEHIND) {
+        // One that is nicer already stays so.
+        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(priority));
+    }
 }
 
 /// One attempt at a job, whatever comes of it.
