@@ -7,6 +7,7 @@ mod chaos;
 mod chromium;
 mod jobs;
 mod page;
+mod schema;
 mod socket;
 mod speech;
 mod stream;
