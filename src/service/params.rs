@@ -23,18 +23,25 @@ pub struct JobParams {
     /// The voice to convert to.
     pub rvc_model_id: Option<String>,
     /// Pitch shift in semitones, -12..=12. Without this: to the voice's own pitch, if the voice tells it, else 0.
+    #[schema(minimum = -12, maximum = 12)]
     pub rvc_pitch: Option<f32>,
     /// Share of the index, 0..=1.
+    #[schema(minimum = 0, maximum = 1)]
     pub rvc_index_rate: Option<f32>,
     /// Median filter of weightless trackers, 0..=7.
+    #[schema(minimum = 0, maximum = 7)]
     pub rvc_filter_radius: Option<u8>,
     /// Whose loudness, 0..=1.
+    #[schema(minimum = 0, maximum = 1)]
     pub rvc_rms_mix_rate: Option<f32>,
     /// Protection of unvoiced sounds, 0..=0.5.
+    #[schema(minimum = 0, maximum = 0.5)]
     pub rvc_protect: Option<f32>,
     /// rmvpe, fcpe, crepe, swift or yin; pm, harvest and dio are taken for yin.
+    #[schema(pattern = "^(|rmvpe|fcpe|crepe|swift|yin|pm|harvest|dio)$")]
     pub rvc_f0_method: Option<String>,
     /// Speed of the speech, 0.25..=4.
+    #[schema(minimum = 0.25, maximum = 4)]
     pub speed: Option<f32>,
 }
 

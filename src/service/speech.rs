@@ -15,13 +15,13 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::App;
 use super::encode::{Format, streaming};
 use super::params::JobParams;
 use super::problem::Problem;
 use super::routes::blocking;
 use super::routes::form::fields;
 use super::wav::{UNKNOWN, header as wav_header, pcm};
+use super::{App, on_own_thread};
 use crate::error::{Error, Result};
 use crate::geometry::Timing;
 use crate::io::write::Quantise;
@@ -44,6 +44,7 @@ const TIMING: Timing = Timing { chunk: 0.1, crossfade: 0.04, context: 1.0 };
 #[derive(Deserialize, utoipa::ToSchema)]
 pub struct SpeechRequest {
     /// What to say, 1 to 4096 letters.
+    #[schema(min_length = 1, max_length = 4096, pattern = r"\S")]
     input: String,
     /// Id or name of a voice.
     voice: String,
@@ -51,9 +52,11 @@ pub struct SpeechRequest {
     #[serde(default)]
     #[allow(dead_code, reason = "clients send it")]
     model: Option<String>,
-    /// wav, pcm, mp3, opus, aac or flac; without this mp3, or wav where there is no ffmpeg.
+    /// wav, pcm, mp3, opus or flac; without this mp3, or wav where there is no ffmpeg.
+    #[schema(pattern = "^(wav|pcm|mp3|opus|flac)$")]
     response_format: Option<String>,
     /// `audio` or `sse`.
+    #[schema(pattern = "^(audio|sse)$")]
     stream_format: Option<String>,
     /// And how to convert.
     #[serde(flatten)]
@@ -92,7 +95,9 @@ impl SpeechRequest {
 /// Speaks. The answer begins with the first converted chunk; hanging up ends the speech in the middle of a word.
 #[utoipa::path(post, path = "/v1/audio/speech", tag = "speech", request_body = SpeechRequest,
     responses(
-        (status = 200, body = String, content_type = "audio/wav"), (status = 404, body = Problem, description = "no such voice"),
+        (status = 200, content((String = "audio/wav"), (String = "audio/pcm"), (String = "audio/mpeg"), (String = "audio/ogg"),
+            (String = "audio/flac"), (String = "text/event-stream"))),
+        (status = 404, body = Problem, description = "no such voice"),
         (status = 422, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem, description = "the source fails"),
     ))]
 pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
@@ -120,7 +125,7 @@ pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let rate_hz = converter.sample_rate_hz();
     let source = app.tools.source.clone();
     let speech = Speech::of_text(&app.tools.runtime, source, &request.input, request.params.manner());
-    let mut voice = start(&app, speech, converter, &request.params, permit);
+    let mut voice = start(&app, speech, converter, &request.params, permit)?;
     // Whatever fails before the first sound is told by the status.
     let first = voice.recv().await;
     let first = first.ok_or_else(|| Problem::invalid("input: expected something that can be said"))??;
@@ -131,25 +136,28 @@ pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Res
 pub(super) type Voice = mpsc::Receiver<Result<Vec<u8>>>;
 
 /// Has speech converted on a thread of its own, for as long as someone listens.
+///
+/// # Errors
+/// A system that grants no thread.
 pub(super) fn start(
     app: &Arc<App>,
     speech: Speech,
     converter: Converter<Cpu>,
     params: &JobParams,
     permit: OwnedSemaphorePermit,
-) -> Voice {
+) -> Result<Voice> {
     let (tx, rx) = mpsc::channel(AHEAD);
     let runtime = app.tools.runtime.clone();
     let params = ConversionParams { rms_mix_rate: params.rvc_rms_mix_rate.unwrap_or(0.0), ..params.conversion() };
-    tokio::task::spawn_blocking(move || {
+    on_own_thread("speech", move || {
         let _permit = permit;
         if let Err(error) = convert(&runtime, speech, converter, params, &tx) {
             tracing::warn!("speech: {error}");
             // Who listens may be gone.
             let _ = tx.blocking_send(Err(error));
         }
-    });
-    rx
+    })?;
+    Ok(rx)
 }
 
 fn convert(

@@ -194,7 +194,10 @@ async fn speak(
     };
     let format = json!({ "rate": converter.sample_rate_hz(), "width": 2, "channels": 1 });
     let speech = Speech::start(&app.tools.runtime, app.tools.source.clone(), text, params.manner());
-    let mut voice = start(app, speech, converter, &params, permit);
+    let mut voice = match start(app, speech, converter, &params, permit) {
+        Ok(voice) => voice,
+        Err(error) => return error_event(write, &error.to_string()).await,
+    };
     let mut began = false;
     while let Some(audio) = voice.recv().await {
         let audio = match audio {

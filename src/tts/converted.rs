@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use super::speech::{Piece, Speech};
 use crate::error::Result;
+use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::path::stream::Stream;
@@ -130,7 +131,8 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
         let count = self.input.ready.len().min(self.chunk.len());
         self.chunk[count..].fill(0.0);
         self.chunk.iter_mut().zip(self.input.ready.drain(..count)).for_each(|(sample, said)| *sample = said);
-        self.stream.step(&self.chunk, &self.params, &mut self.output)?;
+        let Self { stream, chunk, params, output, .. } = self;
+        in_pool(|| stream.step(chunk, params, output))?;
         let start = self.lag.min(self.output.len());
         self.lag -= start;
         let end = (start + self.owed).min(self.output.len());
@@ -146,7 +148,7 @@ fn warm_up<B: VoiceOps>(stream: &mut Stream<B>, params: &ConversionParams) -> Re
     let chunk: Vec<f32> = (0..count).map(noise).collect();
     let mut output = vec![0.0; count];
     for _ in 0..2 {
-        stream.step(&chunk, params, &mut output)?;
+        in_pool(|| stream.step(&chunk, params, &mut output))?;
     }
     stream.reset();
     Ok(())

@@ -77,6 +77,13 @@ fn it_tells_whether_it_is_well_and_what_it_does() {
     for line in ["syrinx_service_jobs{state=\"completed\"} 1.0", "syrinx_service_loaded_voices 1.0", "# EOF"] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+    let seconds = |name: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+        value.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or_else(|| panic!("{name}: {metrics}"))
+    };
+    // One load, and no one has come by the voice again.
+    assert!((1e-4..60.0).contains(&seconds("syrinx_service_voice_load_seconds_total")));
+    assert_eq!(seconds("syrinx_service_voice_hit_seconds_total"), 0.0);
 
     let (_, api) = server.get("/openapi.json");
     let paths = api["paths"].as_object().expect("paths");

@@ -10,6 +10,7 @@ mod jobs;
 mod machines;
 mod page;
 mod queue;
+mod schema;
 mod servers;
 mod socket;
 mod speech;

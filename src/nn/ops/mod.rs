@@ -22,9 +22,10 @@ pub fn instructions() -> &'static str {
     cpu::level::Level::best().name()
 }
 
-/// Runs `work` on a thread of the pool that the kernels share work among, the other threads awake to help. From outside,
-/// each of the hundreds of operations of a network would be handed to the pool and waited for.
-pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+/// Runs `work` with the threads of the pool that the kernels share work among awake to help, unless as many others run
+/// already: then it runs on this thread alone. Without this, each of the hundreds of operations of a network would wake
+/// them and be waited for.
+pub fn in_pool<R>(work: impl FnOnce() -> R) -> R {
     cpu::team::lead(work)
 }
 

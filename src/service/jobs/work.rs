@@ -1,7 +1,8 @@
 //! What a job does: text is said, speech is converted, in parts of a few sentences; or a recording is converted.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -9,7 +10,7 @@ use tokio::runtime::Handle;
 use super::{Job, Outcome};
 use crate::error::{Error, Result};
 use crate::io::read::read_at_most;
-use crate::nn::Cpu;
+use crate::nn::{Cpu, in_pool};
 use crate::params::PitchMethod;
 use crate::path::Converter;
 use crate::path::offline::Request;
@@ -152,40 +153,46 @@ impl Tools {
         outcome: &mut Outcome,
         go_on: &dyn Fn(f64) -> Result<(), WorkFault>,
     ) -> Result<Recording, WorkFault> {
-        let parts = parts(&job.request.text);
+        let (parts, params) = (parts(&job.request.text), &job.request.params);
         if parts.is_empty() {
             return Err(Error::argument("text", "something that can be said", &job.request.text).into());
         }
-        let mut whole: Option<Recording> = None;
-        let letters: usize = parts.iter().map(String::len).sum();
-        let mut done = 0;
-        for part in &parts {
-            let started = Instant::now();
-            let said = self.say(part, &job.request.params)?;
-            outcome.tts_seconds += started.elapsed().as_secs_f64();
-            go_on((done as f64 + 0.3 * part.len() as f64) / letters as f64)?;
-            let converted = convert(&said, converter.clone(), &job.request.params, outcome, &|_| {})?;
-            done += part.len();
-            go_on(done as f64 / letters as f64)?;
-            match &mut whole {
-                None => whole = Some(converted),
-                Some(whole) if whole.sample_rate_hz == converted.sample_rate_hz => {
-                    whole.samples.extend(converted.samples);
-                }
-                Some(whole) => {
-                    let expected = format!("{} Hz throughout", whole.sample_rate_hz);
-                    return Err(Error::format("the speech", expected, converted.sample_rate_hz).into());
-                }
-            }
-        }
-        whole.ok_or(WorkFault::Unwanted)
+        let is_wanted = AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            // The next part is said while this one is converted.
+            let (tx, said) = mpsc::sync_channel(1);
+            let say = || self.say_all(&parts, params, tx, &is_wanted);
+            let thread = std::thread::Builder::new().name("speaker".into()).spawn_scoped(scope, say);
+            thread.map_err(|error| Error::io("a thread that speaks", error))?;
+            let whole = gather(&parts, said, converter, params, outcome, go_on);
+            is_wanted.store(false, Ordering::Relaxed);
+            whole
+        })
     }
 
-    fn say(&self, text: &str, params: &JobParams) -> Result<Recording> {
+    /// Says one part after the other, each as soon as the one before was taken, while they are wanted.
+    fn say_all(
+        &self,
+        parts: &[String],
+        params: &JobParams,
+        said: mpsc::SyncSender<Result<(Recording, Duration)>>,
+        is_wanted: &AtomicBool,
+    ) {
+        for part in parts {
+            let started = Instant::now();
+            let spoken = self.say(part, params, is_wanted).map(|spoken| (spoken, started.elapsed()));
+            let failed = spoken.is_err();
+            if said.send(spoken).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn say(&self, text: &str, params: &JobParams, is_wanted: &AtomicBool) -> Result<Recording> {
         let mut speech = Speech::of_text(&self.runtime, self.source.clone(), text, params.manner());
         let mut said = Recording { samples: Vec::new(), sample_rate_hz: 0 };
         let next = async |speech: &mut Speech| tokio::time::timeout(SILENCE, speech.next()).await;
-        loop {
+        while is_wanted.load(Ordering::Relaxed) {
             let stalled = |_| Error::server(self.source.name(), "it says nothing any more", "is it overloaded?");
             let Some(Piece { samples, rate_hz }) = self.runtime.block_on(next(&mut speech)).map_err(stalled)?? else {
                 break;
@@ -207,6 +214,37 @@ impl Tools {
     }
 }
 
+/// Converts parts as they were said, and puts them together.
+fn gather(
+    parts: &[String],
+    said: mpsc::Receiver<Result<(Recording, Duration)>>,
+    converter: Option<Converter<Cpu>>,
+    params: &JobParams,
+    outcome: &mut Outcome,
+    go_on: &dyn Fn(f64) -> Result<(), WorkFault>,
+) -> Result<Recording, WorkFault> {
+    let mut whole: Option<Recording> = None;
+    let letters: usize = parts.iter().map(String::len).sum();
+    let mut done = 0;
+    for (part, said) in parts.iter().zip(said) {
+        let (said, took) = said?;
+        outcome.tts_seconds += took.as_secs_f64();
+        go_on((done as f64 + 0.3 * part.len() as f64) / letters as f64)?;
+        let converted = convert(&said, converter.clone(), params, outcome, &|_| {})?;
+        done += part.len();
+        go_on(done as f64 / letters as f64)?;
+        match &mut whole {
+            None => whole = Some(converted),
+            Some(whole) if whole.sample_rate_hz == converted.sample_rate_hz => whole.samples.extend(converted.samples),
+            Some(whole) => {
+                let expected = format!("{} Hz throughout", whole.sample_rate_hz);
+                return Err(Error::format("the speech", expected, converted.sample_rate_hz).into());
+            }
+        }
+    }
+    whole.ok_or(WorkFault::Unwanted)
+}
+
 /// Converts a recording, if there is anything to convert with.
 fn convert(
     recording: &Recording,
@@ -221,7 +259,7 @@ fn convert(
     // All parts of a text are shifted alike.
     let transpose_semitones = match (params.rvc_pitch, outcome.transpose_semitones) {
         (Some(given), _) | (None, Some(given)) => given,
-        (None, None) => converter.own_transposition(recording, &conversion)?.unwrap_or_default(),
+        (None, None) => in_pool(|| converter.own_transposition(recording, &conversion))?.unwrap_or_default(),
     };
     conversion.transpose_semitones = transpose_semitones;
     outcome.transpose_semitones = Some(transpose_semitones);
@@ -232,7 +270,7 @@ fn convert(
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };
-    let converted = converter.convert(request, &mut |share| progress(share))?;
+    let converted = in_pool(|| converter.convert(request, &mut |share| progress(share)))?;
     outcome.conversion_seconds += started.elapsed().as_secs_f64();
     Ok(converted.audio)
 }

@@ -7,12 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::sync::broadcast;
 
 use super::work::{Tools, WorkFault};
 use super::{Job, Queue};
 use crate::error::{Error, Result};
 use crate::io::write::Quantise;
+use crate::service::memory::give_back;
 use crate::service::wav::wav;
 
 /// How long a claim holds without a word of its worker.
@@ -84,11 +86,11 @@ impl Bench {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Waits for a job.
-    fn wait(&self) {
+    /// Waits until the bell rings, or a while; says whether it rang.
+    fn wait(&self) -> bool {
         let rung = self.bell.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.bell.1.wait_timeout_while(rung, PACE, |rung| !*rung && !self.is_stopping());
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        std::mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// Waits, whether there is a job or not.
@@ -128,10 +130,20 @@ fn may_pass(error: &Error) -> bool {
 /// A system that grants no thread.
 pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<()>> {
     let work = move || {
+        give_way();
+        let mut holds_memory = false;
         while !bench.is_stopping() {
             match bench.insist(|| true, || bench.queue.claim(LEASE)) {
-                Ok(Some(job)) => attempt(&bench, &tools, &job),
-                Ok(None) => bench.wait(),
+                Ok(Some(job)) => {
+                    attempt(&bench, &tools, &job);
+                    holds_memory = true;
+                }
+                Ok(None) => {
+                    // Between jobs that follow each other it is kept.
+                    if !bench.wait() && std::mem::take(&mut holds_memory) {
+                        give_back();
+                    }
+                }
                 Err(error) => {
                     tracing::error!("the queue: {error}");
                     bench.wait();
@@ -141,6 +153,16 @@ pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<(
     };
     let thread = std::thread::Builder::new().name(name.into()).spawn(work);
     thread.map_err(|error| Error::io("a worker", error))
+}
+
+/// Has this thread let requests and live streams go first, where the system grants it.
+pub fn give_way() {
+    /// Niceness 5, as a share of 0 (19) to 100 (-20).
+    const BEHIND: u8 = 37;
+    if let Ok(priority) = ThreadPriorityValue::try_from(BEHIND) {
+        // One that is nicer already stays so.
+        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(priority));
+    }
 }
 
 /// One attempt at a job, whatever comes of it.

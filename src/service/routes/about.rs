@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -14,10 +15,14 @@ use utoipa::OpenApi;
 use super::{blocking, json as answer};
 use crate::service::App;
 use crate::service::jobs::JobState;
+use crate::service::memory::resident_bytes;
 use crate::service::openapi::Api;
 use crate::service::problem::Problem;
-use crate::service::{ABANDONED, metrics as page, sweep};
+use crate::service::{clean_up_now, metrics as page};
 use crate::tts::SourceVoice;
+
+/// How long the source's answer to what it offers holds: asking may mean to start a program.
+const FRESH: Duration = Duration::from_mins(1);
 
 /// A voice of the text-to-speech source.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -27,43 +32,97 @@ pub struct SpeakerView {
     languages: Vec<String>,
 }
 
+/// Voices of the text-to-speech source.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct SpeakerList {
+    total: usize,
+    /// What speaks.
+    source: String,
+    voices: Vec<SpeakerView>,
+}
+
+/// What `voice_preset` may be.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct PresetList {
+    total: usize,
+    presets: Vec<SpeakerView>,
+}
+
+/// Languages.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct LanguageList {
+    total: usize,
+    languages: BTreeSet<String>,
+}
+
+/// How the service is.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Health {
+    /// `healthy`.
+    status: &'static str,
+    version: &'static str,
+}
+
+/// That the service can do its work.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Readiness {
+    /// `ready`.
+    status: &'static str,
+}
+
+/// What was let go.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct CleanedUp {
+    expired_jobs: usize,
+    removed_blobs: usize,
+}
+
+/// What the source was asked last, and when.
+pub type Speakers = tokio::sync::Mutex<Option<(Instant, Vec<SourceVoice>)>>;
+
 async fn speakers(app: &Arc<App>) -> Result<Vec<SpeakerView>, Problem> {
-    let voices: Vec<SourceVoice> = app.tools.source.voices().await?;
+    // Who comes while the source is being asked waits for its answer.
+    let mut known = app.speakers.lock().await;
+    let voices = match known.take().filter(|(asked, _)| asked.elapsed() < FRESH) {
+        Some((asked, voices)) => known.insert((asked, voices)).1.clone(),
+        None => known.insert((Instant::now(), app.tools.source.voices().await?)).1.clone(),
+    };
     let view =
         |voice: SourceVoice| SpeakerView { id: voice.name.clone(), name: voice.name, languages: voice.languages };
     Ok(voices.into_iter().map(view).collect())
 }
 
 /// Lists the voices of text to speech, before conversion.
-#[utoipa::path(get, path = "/voices", tag = "speech", responses((status = 200, body = Vec<SpeakerView>)))]
+#[utoipa::path(get, path = "/voices", tag = "speech", responses((status = 200, body = SpeakerList), (status = 502, body = Problem, description = "the source fails")))]
 pub async fn voices(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let voices = speakers(&app).await?;
-    Ok(answer(StatusCode::OK, &json!({ "total": voices.len(), "source": app.tools.source.name(), "voices": voices })))
+    let list = SpeakerList { total: voices.len(), source: app.tools.source.name(), voices };
+    Ok(answer(StatusCode::OK, &list))
 }
 
 /// Lists what `voice_preset` may be: the same voices.
-#[utoipa::path(get, path = "/presets", tag = "speech", responses((status = 200, body = Vec<SpeakerView>)))]
+#[utoipa::path(get, path = "/presets", tag = "speech", responses((status = 200, body = PresetList), (status = 502, body = Problem)))]
 pub async fn presets(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let presets = speakers(&app).await?;
-    Ok(answer(StatusCode::OK, &json!({ "total": presets.len(), "presets": presets })))
+    Ok(answer(StatusCode::OK, &PresetList { total: presets.len(), presets }))
 }
 
 /// Lists the languages that text to speech says it speaks.
-#[utoipa::path(get, path = "/languages", tag = "speech", responses((status = 200, body = Vec<String>)))]
+#[utoipa::path(get, path = "/languages", tag = "speech", responses((status = 200, body = LanguageList), (status = 502, body = Problem)))]
 pub async fn languages(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let languages: BTreeSet<String> = speakers(&app).await?.into_iter().flat_map(|voice| voice.languages).collect();
-    Ok(answer(StatusCode::OK, &json!({ "total": languages.len(), "languages": languages })))
+    Ok(answer(StatusCode::OK, &LanguageList { total: languages.len(), languages }))
 }
 
 /// Tells that the service runs. Needs no token.
-#[utoipa::path(get, path = "/health", tag = "service", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/health", tag = "service", responses((status = 200, body = Health)))]
 pub async fn health() -> Response {
-    answer(StatusCode::OK, &json!({ "status": "healthy", "version": env!("CARGO_PKG_VERSION") }))
+    answer(StatusCode::OK, &Health { status: "healthy", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Tells whether the service can do its work. Needs no token.
 #[utoipa::path(get, path = "/ready", tag = "service",
-    responses((status = 200, body = String), (status = 503, body = Problem)))]
+    responses((status = 200, body = Readiness), (status = 503, body = Problem)))]
 pub async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
     let checked = blocking(move || {
@@ -71,7 +130,7 @@ pub async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
         Ok(if shared.tools.store.brings_encoder()? { Ok(()) } else { shared.tools.loaded.check_encoder() })
     });
     match checked.await {
-        Ok(Ok(())) if !*app.stopping.borrow() => Ok(answer(StatusCode::OK, &json!({ "status": "ready" }))),
+        Ok(Ok(())) if !*app.stopping.borrow() => Ok(answer(StatusCode::OK, &Readiness { status: "ready" })),
         Ok(Ok(())) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the service stops")),
         Ok(Err(error)) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error)),
         Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer")),
@@ -79,7 +138,8 @@ pub async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 }
 
 /// Metrics for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", tag = "service",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")))]
 pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
     let text = blocking(move || page::text(&shared)).await?;
@@ -87,7 +147,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 }
 
 /// Numbers about all of it.
-#[utoipa::path(get, path = "/admin/stats", tag = "service", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/admin/stats", tag = "service", responses((status = 200, body = serde_json::Value)))]
 pub async fn stats(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
     let counts = blocking(move || shared.bench.queue.counts()).await?;
@@ -98,7 +158,7 @@ pub async fn stats(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let stats = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": app.started.elapsed().as_secs_f64(),
-        "memory_bytes": page::resident_bytes(),
+        "memory_bytes": resident_bytes(),
         "jobs": jobs,
         "voices": { "loaded": loaded.voices, "loaded_bytes": loaded.bytes, "loads": loaded.loads, "hits": loaded.hits },
         "requests": {
@@ -113,12 +173,12 @@ pub async fn stats(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     Ok(answer(StatusCode::OK, &stats))
 }
 
-/// Lets go now of what has expired.
-#[utoipa::path(post, path = "/admin/cleanup", tag = "service", responses((status = 200, body = String)))]
+/// Lets go now of what has expired, and of memory that is not needed.
+#[utoipa::path(method(post, delete), path = "/admin/cleanup", tag = "service", responses((status = 200, body = CleanedUp)))]
 pub async fn cleanup(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
-    let (jobs, blobs) = blocking(move || sweep(&shared.bench, &shared.tools, ABANDONED)).await?;
-    Ok(answer(StatusCode::OK, &json!({ "expired_jobs": jobs, "removed_blobs": blobs })))
+    let (jobs, blobs) = blocking(move || clean_up_now(&shared.bench, &shared.tools)).await?;
+    Ok(answer(StatusCode::OK, &CleanedUp { expired_jobs: jobs, removed_blobs: blobs }))
 }
 
 /// This API, as OpenAPI describes it.

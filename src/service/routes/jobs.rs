@@ -84,9 +84,11 @@ pub struct JobList {
 pub struct CreateJob {
     /// What to say, 1 to 10000 letters.
     #[serde(default)]
+    #[schema(required, min_length = 1, max_length = 10_000, pattern = r"\S")]
     text: String,
     /// -10 to 10; jobs of higher priority are done first.
     #[serde(default)]
+    #[schema(minimum = -10, maximum = 10)]
     priority: i64,
     #[serde(flatten)]
     params: JobParams,
@@ -94,7 +96,7 @@ pub struct CreateJob {
 
 /// Queues text to be said, in a voice if one is named.
 #[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = CreateJob,
-    params(("Idempotency-Key" = Option<String>, Header, description = "the same wish, sent again, is done once")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 200, description = "the same wish, sent again, is done once")),
     responses(
         (status = 202, body = JobView), (status = 200, body = JobView, description = "known by its Idempotency-Key"),
         (status = 404, body = Problem, description = "no such voice"), (status = 409, body = Problem),
@@ -111,9 +113,23 @@ pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Res
     submit(&app, request, create.priority, key, None).await
 }
 
+/// A recording, as it is sent; and the fields of a job but its text.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "told to clients; what they send is read field by field")]
+pub struct RecordingUpload {
+    /// The recording; also as `file`.
+    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+    audio: Vec<u8>,
+    #[schema(minimum = -10, maximum = 10)]
+    priority: Option<i64>,
+    #[schema(inline)]
+    #[serde(flatten)]
+    params: JobParams,
+}
+
 /// Queues a recording to be converted: `audio` (or `file`), and the fields of `POST /jobs` without a text.
 #[utoipa::path(post, path = "/jobs/convert", tag = "jobs",
-    request_body(content = String, content_type = "multipart/form-data", description = "audio, rvc_model_id, rvc_pitch .."),
+    request_body(content = RecordingUpload, content_type = "multipart/form-data"),
     responses((status = 202, body = JobView), (status = 400, body = Problem, description = "no audio"),
         (status = 404, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub async fn convert(
@@ -208,10 +224,13 @@ async fn find(app: &Arc<App>, id: &str) -> Result<Job, Problem> {
 
 /// Which jobs are listed.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     /// At most so many, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Only those of this state.
+    #[param(value_type = Option<JobState>)]
     status: Option<String>,
 }
 
@@ -308,17 +327,22 @@ pub async fn formats(State(app): State<Arc<App>>, Path(id): Path<String>) -> Res
 
 /// How a result is wanted.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Download {
     /// wav, mp3, ogg, flac, m4a or opus.
+    #[param(pattern = "^(wav|mp3|ogg|flac|m4a|opus)$")]
     format: Option<String>,
     /// Seconds to wait for it, 1 to 600; without this, it must be there.
+    #[param(minimum = 1, maximum = 600)]
     timeout: Option<u64>,
 }
 
 /// Gives a result, waiting for it if asked to.
 #[utoipa::path(get, path = "/jobs/{id}/download", tag = "jobs", params(("id" = String, Path), Download),
     responses(
-        (status = 200, body = String, content_type = "audio/wav"), (status = 404, body = Problem),
+        (status = 200, content((String = "audio/wav"), (String = "audio/mpeg"), (String = "audio/ogg"),
+            (String = "audio/flac"), (String = "audio/mp4"))),
+        (status = 404, body = Problem),
         (status = 408, body = Problem, description = "not ready in time"), (status = 409, body = Problem, description = "it failed"),
         (status = 410, body = Problem), (status = 422, body = Problem), (status = 425, body = Problem, description = "not ready"),
     ))]
@@ -386,9 +410,19 @@ async fn next_change(changes: &mut broadcast::Receiver<String>, id: &str) {
     }
 }
 
+/// An event of a job.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "told to clients; events are written line by line")]
+pub struct JobEvent {
+    /// The job's state, or `gone`.
+    event: String,
+    /// The job, or a problem, as JSON.
+    data: String,
+}
+
 /// Tells how a job goes, as server-sent events: one a change, until it is over.
 #[utoipa::path(get, path = "/jobs/{id}/events", tag = "jobs", params(("id" = String, Path)),
-    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 404, body = Problem)))]
+    responses((status = 200, body = JobEvent, content_type = "text/event-stream"), (status = 404, body = Problem)))]
 pub async fn events(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let changes = app.bench.changes.subscribe();
     let first = find(&app, &id).await?;

@@ -13,7 +13,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{get, post};
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -69,7 +69,6 @@ pub fn router(app: Arc<App>, access: Arc<Access>) -> Router {
         .merge(slow)
         .merge(streams)
         .merge(page::router())
-        .route("/jobs/convert", delete(nothing))
         .fallback(nothing)
         .layer(middleware::from_fn(as_problem))
         .layer(middleware::from_fn_with_state(access, guard))

@@ -12,6 +12,7 @@ use super::{blocking, json};
 use crate::error::Error;
 use crate::service::App;
 use crate::service::database::iso;
+use crate::service::memory::give_back;
 use crate::service::problem::Problem;
 use crate::service::voices::store::Kept;
 use crate::service::voices::{Received, Voice, VoiceFiles};
@@ -80,11 +81,26 @@ impl VoiceFields {
     }
 }
 
+/// A voice, as it is sent.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "told to clients; what they send is read field by field")]
+pub struct VoiceUpload {
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    #[schema(max_length = 500)]
+    description: Option<String>,
+    /// The voice, or a zip of voice and index; also as `model_file`.
+    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+    pth_file: Vec<u8>,
+    /// Its index.
+    #[schema(value_type = Option<String>, format = Binary, content_media_type = "application/octet-stream")]
+    index_file: Option<Vec<u8>>,
+}
+
 /// Takes a voice: `pth_file` (or `model_file`) and perhaps `index_file`, or both in one zip.
 #[utoipa::path(
     post, path = "/rvc-models", tag = "voices",
-    request_body(content = String, content_type = "multipart/form-data",
-        description = "name (1-100), description (at most 500), pth_file or model_file, index_file"),
+    request_body(content = VoiceUpload, content_type = "multipart/form-data"),
     responses(
         (status = 201, body = VoiceView), (status = 400, body = Problem, description = "no valid voice"),
         (status = 409, body = Problem, description = "the same files or name are there"),
@@ -104,7 +120,9 @@ pub async fn create(State(app): State<Arc<App>>, multipart: Multipart) -> Result
     let permit = app.checks.acquire().await;
     let shared = app.clone();
     let kept = blocking(move || {
-        let files = match VoiceFiles::recognise(files, folder.path(), most_bytes) {
+        let files = VoiceFiles::recognise(files, folder.path(), most_bytes);
+        give_back();
+        let files = match files {
             Ok(files) => files,
             Err(error) => return Ok(Err(error)),
         };
@@ -132,8 +150,10 @@ pub async fn create(State(app): State<Arc<App>>, multipart: Multipart) -> Result
 
 /// How a list is sorted.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Sorting {
     /// `name`, `created_at` or `file_size_mb`.
+    #[param(pattern = "^(name|created_at|file_size_mb)$")]
     sort_by: Option<String>,
 }
 
@@ -169,6 +189,7 @@ pub struct VoiceStats {
     hits: u64,
     evictions: u64,
     last_load_ms: f64,
+    last_hit_ms: f64,
 }
 
 /// Tells how many voices there are, and how many of them are in memory.
@@ -188,6 +209,7 @@ pub async fn stats(State(app): State<Arc<App>>) -> Result<Response, Problem> {
         hits: counts.hits,
         evictions: counts.evictions,
         last_load_ms: counts.last_load.as_secs_f64() * 1e3,
+        last_hit_ms: counts.last_hit.as_secs_f64() * 1e3,
     };
     Ok(json(StatusCode::OK, &stats))
 }
@@ -212,6 +234,7 @@ pub async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Resu
     let deleted = blocking(move || {
         let deleted = shared.tools.store.delete(&id)?;
         shared.tools.loaded.forget(&id);
+        give_back();
         Ok(if deleted { Ok(()) } else { Err(id) })
     })
     .await?;

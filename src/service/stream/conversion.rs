@@ -113,6 +113,8 @@ struct Conversion {
     samples_in: u64,
     played: u64,
     samples_out: u64,
+    /// Whether no more audio comes.
+    is_draining: bool,
     late: LateChunks,
     told: Counted,
 }
@@ -212,6 +214,7 @@ impl Conversion {
             samples_in: 0,
             played: 0,
             samples_out: 0,
+            is_draining: false,
             late: LateChunks::default(),
             told: Counted::default(),
         })
@@ -248,6 +251,7 @@ impl Conversion {
 
     /// Plays silence until all that came is out, and gives the last of it back.
     fn drain(&mut self) -> Vec<f32> {
+        self.is_draining = true;
         let mut blocks = std::mem::take(&mut self.rest);
         let missing = (self.samples_in - self.samples_out) as usize + self.ahead;
         blocks.resize(missing.next_multiple_of(self.block), 0.0);
@@ -260,10 +264,12 @@ impl Conversion {
         let mut voice = vec![0.0; blocks.len()];
         let lasts = Duration::from_secs_f64(1.0 / HOPS_PER_SECOND as f64);
         let chunk = self.chunk_samples as u64;
+        // What is drained comes all at once, before its moment.
+        let counts_late = self.start.pace == Pace::Live && !self.is_draining;
         for (block, played) in blocks.chunks(self.block).zip(voice.chunks_mut(self.block)) {
             let began = Instant::now();
             self.clock.block(&[block], &mut [&mut *played]);
-            if self.start.pace == Pace::Live && began.elapsed() > lasts {
+            if counts_late && began.elapsed() > lasts {
                 self.late.note(self.played / chunk);
             }
             self.played += block.len() as u64;

@@ -24,9 +24,9 @@ use crate::error::Error;
 use crate::live::session::prepare;
 use crate::nn::Cpu;
 use crate::path::Converter;
-use crate::service::App;
 use crate::service::problem::Problem;
 use crate::service::routes::blocking;
+use crate::service::{App, on_own_thread};
 
 /// Time between two pings.
 const PING: Duration = Duration::from_secs(10);
@@ -348,14 +348,14 @@ async fn launch(app: &Arc<App>, start: Start) -> Result<(Running, mpsc::Receiver
         most_bytes: MOST_BYTES,
     };
     let app = app.clone();
-    tokio::task::spawn_blocking(move || {
+    on_own_thread("stream", move || {
         let outward = begin.outward.clone();
         if let Err(error) = run(begin, &app.stream_counts) {
             tracing::warn!("stream: {error}");
             // Who listens may be gone.
             let _ = outward.blocking_send(Outward::Word(Word::Error { problem: error.into() }));
         }
-    });
+    })?;
     let running = Running {
         start,
         inward,

@@ -40,14 +40,20 @@ pub struct LoadedCounts {
     pub voices: usize,
     /// Bytes that they take.
     pub bytes: u64,
-    /// Times that a voice was read from disk.
+    /// Times that a voice was made ready by reading it.
     pub loads: u64,
     /// Times that a voice was there already.
     pub hits: u64,
     /// Times that a voice was let go.
     pub evictions: u64,
+    /// Time that all loads took, each until the voice could convert.
+    pub load_time: Duration,
     /// Time that the latest load took.
     pub last_load: Duration,
+    /// Time that it took to come by voices that were there already.
+    pub hit_time: Duration,
+    /// The latest of it.
+    pub last_hit: Duration,
 }
 
 /// Voices in memory, up to a budget.
@@ -59,10 +65,32 @@ pub struct LoadedVoices {
     /// Those that stay, however short memory is.
     pinned: Mutex<HashSet<String>>,
     clock: AtomicU64,
-    loads: AtomicU64,
-    hits: AtomicU64,
+    loads: Tally,
+    hits: Tally,
     evictions: AtomicU64,
-    last_load_us: AtomicU64,
+}
+
+/// How often something was done, and how long it took.
+#[derive(Default)]
+struct Tally {
+    count: AtomicU64,
+    total_ns: AtomicU64,
+    last_ns: AtomicU64,
+}
+
+impl Tally {
+    fn note(&self, took: Duration) {
+        let took_ns = took.as_nanos() as u64;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.total_ns.fetch_add(took_ns, Ordering::Relaxed);
+        self.last_ns.store(took_ns, Ordering::Relaxed);
+    }
+
+    /// Count, total and latest time.
+    fn read(&self) -> (u64, Duration, Duration) {
+        let time = |ns: &AtomicU64| Duration::from_nanos(ns.load(Ordering::Relaxed));
+        (self.count.load(Ordering::Relaxed), time(&self.total_ns), time(&self.last_ns))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,10 +109,9 @@ impl LoadedVoices {
             slots: Mutex::default(),
             pinned: Mutex::default(),
             clock: AtomicU64::new(0),
-            loads: AtomicU64::new(0),
-            hits: AtomicU64::new(0),
+            loads: Tally::default(),
+            hits: Tally::default(),
             evictions: AtomicU64::new(0),
-            last_load_us: AtomicU64::new(0),
         }
     }
 
@@ -99,19 +126,15 @@ impl LoadedVoices {
         files: &(PathBuf, Option<PathBuf>),
         method: Option<PitchMethod>,
     ) -> Result<Converter<Cpu>> {
+        let started = Instant::now();
         let slot = lock(&self.slots).entry(id.to_owned()).or_default().clone();
         slot.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        let loaded = {
+        let (loaded, tally) = {
             let mut place = lock(&slot.loaded);
             if let Some(loaded) = &*place {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                loaded.clone()
+                (loaded.clone(), &self.hits)
             } else {
-                let started = Instant::now();
-                let loaded = load(&files.0, files.1.as_deref())?;
-                self.loads.fetch_add(1, Ordering::Relaxed);
-                self.last_load_us.store(started.elapsed().as_micros() as u64, Ordering::Relaxed);
-                place.insert(loaded).clone()
+                (place.insert(load(&files.0, files.1.as_deref())?).clone(), &self.loads)
             }
         };
         self.let_go(id);
@@ -119,7 +142,9 @@ impl LoadedVoices {
         let shared = || self.encoder.clone().map_or_else(|| folder.shared_encoder(None), Ok);
         let encoder = own_encoder(&files.0).map_or_else(shared, Ok)?;
         let tracker = tracker(&folder, method)?;
-        lock(&self.engine).around(loaded.voice, loaded.retrieval, &encoder, &tracker)
+        let converter = lock(&self.engine).around(loaded.voice, loaded.retrieval, &encoder, &tracker)?;
+        tally.note(started.elapsed());
+        Ok(converter)
     }
 
     /// Has a voice stay from its first use on, however short memory is.
@@ -166,13 +191,18 @@ impl LoadedVoices {
             .values()
             .filter_map(|slot| slot.loaded.try_lock().ok().and_then(|place| Some(place.as_ref()?.bytes)))
             .collect();
+        let (loads, load_time, last_load) = self.loads.read();
+        let (hits, hit_time, last_hit) = self.hits.read();
         LoadedCounts {
             voices: loaded.len(),
             bytes: loaded.iter().sum(),
-            loads: self.loads.load(Ordering::Relaxed),
-            hits: self.hits.load(Ordering::Relaxed),
+            loads,
+            hits,
             evictions: self.evictions.load(Ordering::Relaxed),
-            last_load: Duration::from_micros(self.last_load_us.load(Ordering::Relaxed)),
+            load_time,
+            last_load,
+            hit_time,
+            last_hit,
         }
     }
 
@@ -246,6 +276,8 @@ mod tests {
         });
         let counts = voices.counts();
         assert_eq!((counts.loads, counts.hits, counts.voices), (1, 7, 1));
+        assert!(counts.load_time == counts.last_load && counts.hit_time >= counts.last_hit, "{counts:?}");
+        assert!(counts.last_load > Duration::ZERO && counts.last_hit > Duration::ZERO, "{counts:?}");
         assert!(counts.bytes > 10_000, "{counts:?}");
     }
 

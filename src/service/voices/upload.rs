@@ -71,7 +71,13 @@ impl VoiceFiles {
             }
         }
         let voice = voice.ok_or_else(|| Error::argument("pth_file", "an RVC voice", "none"))?;
-        let facts = checked(&voice, index.as_ref())?;
+        check(&voice, index.as_ref())?;
+        Self::known(voice, index)
+    }
+
+    /// A voice that was checked before.
+    fn known(voice: Received, index: Option<Received>) -> Result<Self> {
+        let facts = facts(&voice)?;
         let mut hash = Sha256::new();
         let mut bytes = 0;
         for file in [Some(&voice), index.as_ref()].into_iter().flatten() {
@@ -87,6 +93,7 @@ impl VoiceFiles {
 #[cfg(feature = "default-voice")]
 impl VoiceFiles {
     /// The voice that is part of the program, copied into `folder`. Without its index, which is too small for the usual rate.
+    /// It was checked when the program was built, by the tests, so that a service's first start need not.
     ///
     /// # Errors
     /// A folder that cannot be written.
@@ -97,13 +104,12 @@ impl VoiceFiles {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Received { name, path }
         };
-        let own = Self::recognise(vec![received(files.voice())], folder, u64::MAX)?;
-        Ok(Self { encoder: Some(received(files.encoder())), ..own })
+        Ok(Self { encoder: Some(received(files.encoder())), ..Self::known(received(files.voice()), None)? })
     }
 }
 
-/// Loads voice and index as for use, and tells what the voice is like.
-fn checked(voice: &Received, index: Option<&Received>) -> Result<serde_json::Value> {
+/// Loads voice and index as for use.
+fn check(voice: &Received, index: Option<&Received>) -> Result<()> {
     let device = Default::default();
     let checkpoint = VoiceCheckpoint::open(&voice.path).map_err(|error| renamed(error, voice))?;
     Synthesizer::<Cpu>::load(&checkpoint.tensors.weights(), &checkpoint.config, &device)
@@ -113,6 +119,11 @@ fn checked(voice: &Received, index: Option<&Received>) -> Result<serde_json::Val
             .and_then(|rows| Retrieval::<Cpu>::new(rows.into(), checkpoint.config.unit_dim, &device))
             .map_err(|error| renamed(error, index))?;
     }
+    Ok(())
+}
+
+/// What a voice is like.
+fn facts(voice: &Received) -> Result<serde_json::Value> {
     let summary = summarise(&voice.path).map_err(|error| renamed(error, voice))?;
     let mut facts: serde_json::Map<String, serde_json::Value> =
         summary.facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -235,6 +246,16 @@ mod tests {
         assert!(packed.voice.path.starts_with(folder.path()));
         let alone = VoiceFiles::recognise(vec![received(VOICE)], folder.path(), MOST).expect("a voice");
         assert_ne!(alone.id, loose.id);
+    }
+
+    #[cfg(feature = "default-voice")]
+    #[test]
+    fn the_voice_of_the_program_would_pass_the_check_of_uploads_as_what_it_is_known_as() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let known = VoiceFiles::built_in(folder.path()).expect("the voice");
+        let sent = Received { name: known.voice.name.clone(), path: known.voice.path.clone() };
+        let checked = VoiceFiles::recognise(vec![sent], folder.path(), MOST).expect("a voice");
+        assert_eq!((checked.id, checked.bytes, checked.facts), (known.id, known.bytes, known.facts));
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //!
 //! A network is hundreds of operations of a fraction of a millisecond. A thread that sleeps between two of them wakes up
 //! when half of the next is over; so those who help wait with open eyes from the first operation to the last.
+//!
+//! Where several networks run at once, the threads are parted among them; as soon as there are as many networks as threads,
+//! each runs on its own thread alone.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::board::Board;
 
@@ -14,11 +17,16 @@ const LOOKS: u32 = 1 << 11;
 /// Looks before other work of the pool is done meanwhile.
 const LONG_LOOKS: u32 = LOOKS + (1 << 9);
 
+/// Networks that run.
+static LEADERS: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     /// The team that this thread leads.
     static LEADS: Cell<Option<*const Team>> = const { Cell::new(None) };
     /// Whether this thread is at a part of some work: what that calls it does alone.
     static AT_WORK: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread helps a team: what it takes from the pool meanwhile must not be another.
+    static HELPS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What the parts of a work are done with: a closure, by its address, and how to call it.
@@ -51,23 +59,34 @@ struct Team {
     panicked: AtomicBool,
 }
 
-/// Runs `work` on a thread of the pool, with the other threads ready to help its kernels.
-pub fn lead<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    let helpers = rayon::current_num_threads() - 1;
-    if helpers == 0 || AT_WORK.get() || LEADS.get().is_some() {
+/// Runs `work` on this thread, with the pool's others ready to help its kernels as long as no other network needs them.
+pub fn lead<R>(work: impl FnOnce() -> R) -> R {
+    let threads = rayon::current_num_threads();
+    if threads == 1 || AT_WORK.get() || LEADS.get().is_some() {
+        return work();
+    }
+    LEADERS.fetch_add(1, Ordering::Relaxed);
+    if !is_needed(1, threads) {
+        AT_WORK.set(true);
+        let _end = Alone;
         return work();
     }
     let team =
         Team { board: Board::new(Task::NOTHING), ended: AtomicBool::new(false), panicked: AtomicBool::new(false) };
     let team = &team;
-    rayon::scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(|_| team.help());
+    rayon::in_place_scope(|scope| {
+        for number in 1..threads {
+            scope.spawn(move |_| team.help(number, threads));
         }
-        // Other work that the pool gives this thread meanwhile may lead a team of its own.
-        let _end = End { team, before: LEADS.replace(Some(team)) };
+        LEADS.set(Some(team));
+        let _end = End { team };
         work()
     })
+}
+
+/// Whether a team has its helper of this number, from 1, when all threads are parted among those who lead.
+fn is_needed(number: usize, threads: usize) -> bool {
+    (number + 1) * LEADERS.load(Ordering::Relaxed) <= threads
 }
 
 /// Calls `task` with each number below `count`, shared with the team that this thread leads, or with one for the occasion.
@@ -116,10 +135,13 @@ impl Team {
         true
     }
 
-    /// Does parts of what is posted until the end.
-    fn help(&self) {
+    /// Does parts of what is posted until the end, or until another network needs the thread.
+    fn help(&self, number: usize, threads: usize) {
+        if LEADS.get().is_some() || HELPS.replace(true) {
+            return;
+        }
         let mut looks = 0;
-        while !self.ended.load(Ordering::Relaxed) {
+        while !self.ended.load(Ordering::Relaxed) && is_needed(number, threads) {
             if self.part() {
                 looks = 0;
             } else if looks < LONG_LOOKS {
@@ -128,6 +150,7 @@ impl Team {
                 std::thread::yield_now();
             }
         }
+        HELPS.set(false);
     }
 }
 
@@ -140,12 +163,22 @@ fn pause(looks: &mut u32, patience: u32) {
 /// Ends a team when it is dropped, so that its helpers go even if the work panics.
 struct End<'a> {
     team: &'a Team,
-    before: Option<*const Team>,
 }
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        LEADS.set(self.before);
+        LEADS.set(None);
+        LEADERS.fetch_sub(1, Ordering::Relaxed);
         self.team.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Ends work that a thread did alone.
+struct Alone;
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        AT_WORK.set(false);
+        LEADERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
