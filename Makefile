@@ -30,7 +30,7 @@ CUDA_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/cuda-tools
 test-cuda: packages
 	tests/kernels/prepare.sh "$(CUDA_TOOLS)"
 	SYRINX_NVCC="$(CUDA_TOOLS)/cuda/bin/nvcc" LD_LIBRARY_PATH="$(CUDA_TOOLS)/cuda/lib:$$LD_LIBRARY_PATH" \
-	  $(CARGO) test --locked --features cuda --test kernels -- --include-ignored --show-output
+	  $(CARGO) test --locked --features cuda-kernels --test kernels -- --include-ignored --show-output
 
 # Features whose tests need audio servers, and the Debian packages that hold their headers and programs.
 LIVE_FEATURES = jack,pipewire,midi
@@ -87,14 +87,15 @@ perf: packages service-packages
 
 # Sets of features that differ in what is compiled. Those without `tui` are left out: the crates below burn would be built
 # anew.
-LINTED = "" $(LIVE_FEATURES) service cuda cpal pulseaudio jack,cpal jack,service
+LINTED = "" $(LIVE_FEATURES) service cuda-kernels cuda cpal pulseaudio jack,cpal jack,service
 
 lint: live-packages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --no-default-features --features tui -- -D warnings
 	for features in $(LINTED); do $(CARGO) clippy --locked --all-targets --features "$$features" -- -D warnings || exit 1; done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --features $(LIVE_FEATURES),service,cuda
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --features $(LIVE_FEATURES),service,cuda-kernels
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --features cuda
 
 bench:
 	$(CARGO) bench --locked

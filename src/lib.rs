@@ -54,7 +54,8 @@
 //! | [`geometry`], [`params`], [`telemetry`], [`dsp`] | sizes, choices, times; signal processing without weights |
 //! | [`checkpoint`] | published model files, read as untrusted data |
 //! | [`nn`] | the networks, generic over a burn backend, with CPU kernels for their hot operations |
-//! | `cuda` | kernels for NVIDIA GPUs, in builds with the feature of that name |
+//! | `cuda` (feature `cuda-kernels`) | NVIDIA GPUs: what there is of them, the networks there, kernels of our own |
+//! | [`place`] | where networks run: the processor or a GPU |
 //! | [`rt`] | what real-time threads are built from: the guarded entry, rings, snapshots, hand-over |
 //! | [`graph`] | the audio graph: built on control, run in the device callback, swapped while it runs |
 //! | [`io`] | audio files in and out, and live devices |
@@ -70,7 +71,7 @@
 
 pub mod checkpoint;
 pub mod cli;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cuda-kernels")]
 pub mod cuda;
 pub mod dsp;
 pub mod engine;
@@ -82,6 +83,7 @@ pub mod live;
 pub mod nn;
 pub mod params;
 pub mod path;
+pub mod place;
 pub mod rt;
 #[cfg(feature = "service")]
 pub mod service;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "sync",
     "error",
     "units",
@@ -15,6 +15,7 @@ const ORDER: [&str; 19] = [
     "checkpoint",
     "nn",
     "cuda",
+    "place",
     "rt",
     "graph",
     "io",

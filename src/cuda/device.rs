@@ -11,10 +11,10 @@ use cudarc::nvrtc::Ptx;
 use super::launch::{Kernel, Launch, Machine};
 use super::modules::ModuleCache;
 use super::ops::KERNELS;
-use super::probe::{Gap, GpuFacts, gpus, name_of};
+use super::probe::{Gap, GpuFacts, gpu, name_of};
 use crate::error::{Error, Result};
 
-/// One GPU, opened. It has never been opened in a test: no machine of this project has a GPU yet.
+/// One GPU, opened.
 pub struct Device {
     facts: GpuFacts,
     context: Arc<CudaContext>,
@@ -35,12 +35,7 @@ impl Device {
     /// # Errors
     /// [`Error::Device`]: there is no driver, no such GPU, or the driver refuses.
     pub fn open(ordinal: usize, cache: ModuleCache) -> Result<Self> {
-        let gpus = gpus().map_err(Gap::into_error)?;
-        let count = gpus.len();
-        let facts = gpus.into_iter().nth(ordinal).ok_or_else(|| {
-            let problem = format!("GPU {ordinal} is asked for, but there are {count}");
-            Error::device("CUDA", problem, format!("choose one from `cuda:0` to `cuda:{}`", count - 1))
-        })?;
+        let facts = gpu(ordinal).map_err(Gap::into_error)?;
         let context = CudaContext::new(ordinal).map_err(refused("open the GPU"))?;
         let stream = context.new_stream().map_err(refused("make a stream"))?;
         Ok(Self { facts, context, stream, cache, functions: Mutex::default() })

@@ -1,7 +1,7 @@
 //! What CUDA needs of a machine, what of it is there, and what to do about the rest. Nothing here panics or waits.
 
 use std::ffi::c_int;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cudarc::driver::{DriverError, result, sys};
 use serde::Serialize;
@@ -108,6 +108,19 @@ fn facts(ordinal: c_int) -> Result<GpuFacts, DriverError> {
     })
 }
 
+/// GPU `ordinal`, as CUDA counts.
+///
+/// # Errors
+/// [`Gap`]: there is no driver, or no such GPU.
+pub fn gpu(ordinal: usize) -> Result<GpuFacts, Gap> {
+    let gpus = gpus()?;
+    let count = gpus.len();
+    gpus.into_iter().nth(ordinal).ok_or_else(|| {
+        let problem = format!("GPU {ordinal} is asked for, but there are {count}");
+        Gap::new(problem, format!("choose one from `cuda:0` to `cuda:{}`", count - 1))
+    })
+}
+
 /// The version of the run-time compiler, major and minor. Only ops that are not on disk yet need it.
 ///
 /// # Errors
@@ -125,15 +138,16 @@ pub fn nvrtc() -> Result<[i32; 2], Gap> {
     }
 }
 
-/// The folder of CUDA's headers, which burn's kernels, though not Syrinx's own, are compiled with.
+/// The folder of CUDA's headers, which the networks' kernels, though not Syrinx's own, are compiled with. They are sought
+/// where `CubeCL` will seek them, which would otherwise end the program.
 ///
 /// # Errors
-/// [`Gap`]: neither `$CUDA_PATH` nor the usual place has them.
+/// [`Gap`]: neither `$CUDA_PATH` nor, where that is not set, the usual place has them.
 pub fn headers() -> Result<PathBuf, Gap> {
-    let given = std::env::var_os("CUDA_PATH").map(PathBuf::from);
-    let places = given.into_iter().chain(["/usr/local/cuda".into(), "/usr".into()]).map(|root| root.join("include"));
-    places
-        .into_iter()
-        .find(|folder| folder.join("cuda_runtime.h").is_file())
-        .ok_or_else(|| Gap::new("CUDA's headers are not found", INSTALL_HEADERS))
+    let root = std::env::var("CUDA_PATH").map(PathBuf::from).ok().or_else(|| {
+        let usual = [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")];
+        usual.into_iter().find(|(sign, _)| Path::new(sign).exists()).map(|(_, root)| root.into())
+    });
+    let found = root.map(|root| root.join("include")).filter(|folder| folder.join("cuda_runtime.h").is_file());
+    found.ok_or_else(|| Gap::new("CUDA's headers are not found", INSTALL_HEADERS))
 }

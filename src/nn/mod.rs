@@ -18,3 +18,7 @@ pub use ops::in_pool;
 
 /// The CPU backend.
 pub type Cpu = burn_flex::Flex;
+
+/// The backend of NVIDIA GPUs. Its devices are to be had from `cuda::networks`, which finds out first whether there is one.
+#[cfg(feature = "cuda")]
+pub type Cuda = burn_cuda::Cuda;

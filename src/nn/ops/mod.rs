@@ -1,10 +1,12 @@
 //! The backend extension: the hot operations of the voice networks, with weights prepared once.
 //!
-//! [`VoiceOps`] has two implementations: [`plain`] burn for any backend, and the kernels of the CPU.
+//! [`VoiceOps`] has two implementations: [`plain`] burn, which GPUs run, and the kernels of the CPU.
 //! Tests compare the two on random shapes, so a fast kernel always has its slow twin.
 
 #[allow(unsafe_code, reason = "vector instructions, and tasks that share an output")]
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cube;
 mod flex;
 pub mod plain;
 #[cfg(test)]

@@ -1,0 +1,118 @@
+//! Where networks run: asked for by name, opened once.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Result;
+
+/// Where networks shall run, as a person names it: `cpu`, `cuda`, which is the first GPU, `cuda:N` or `auto`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlaceChoice {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU, as CUDA counts.
+    Cuda(usize),
+    /// The first GPU, or, where there is none, the processor.
+    Auto,
+}
+
+/// A place that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The processor: networks of [`Cpu`](crate::nn::Cpu).
+    Cpu,
+    /// A GPU: networks of [`Cuda`](crate::nn::Cuda).
+    #[cfg(feature = "cuda")]
+    Cuda(burn_cuda::CudaDevice),
+}
+
+impl FromStr for PlaceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("cuda:").map(str::parse)) {
+            ("cpu", _) => Ok(Self::Cpu),
+            ("cuda", _) => Ok(Self::Cuda(0)),
+            ("auto", _) => Ok(Self::Auto),
+            (_, Some(Ok(ordinal))) => Ok(Self::Cuda(ordinal)),
+            _ => Err("expected `cpu`, `cuda`, `cuda:N` or `auto`".into()),
+        }
+    }
+}
+
+impl fmt::Display for PlaceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+impl PlaceChoice {
+    /// The place, found to be there. Where [`Auto`](Self::Auto) takes the processor, a warning tells why.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::error::Error::Device) where a GPU was asked for by name: this build has no CUDA, or something
+    /// that it needs is missing.
+    pub fn open(self) -> Result<Place> {
+        match self {
+            Self::Cpu => Ok(Place::Cpu),
+            Self::Cuda(ordinal) => gpu(ordinal),
+            Self::Auto => Ok(gpu(0).unwrap_or_else(|missing| {
+                tracing::warn!("networks run on the processor, since there is no GPU for them: {missing}");
+                Place::Cpu
+            })),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(ordinal: usize) -> Result<Place> {
+    crate::cuda::networks::device(ordinal).map(Place::Cuda).map_err(crate::cuda::Gap::into_error)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_ordinal: usize) -> Result<Place> {
+    Err(crate::error::Error::device(
+        "CUDA",
+        "this build has none",
+        "build with `--features cuda`, or use `--device cpu`",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_known_by_its_name() {
+        let places = [
+            ("cpu", PlaceChoice::Cpu),
+            ("cuda:0", PlaceChoice::Cuda(0)),
+            ("cuda:12", PlaceChoice::Cuda(12)),
+            ("auto", PlaceChoice::Auto),
+        ];
+        for (name, place) in places {
+            assert_eq!(name.parse(), Ok(place));
+            assert_eq!(place.to_string(), name);
+        }
+        assert_eq!("cuda".parse(), Ok(PlaceChoice::Cuda(0)));
+        for name in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda0", "CPU"] {
+            assert!(name.parse::<PlaceChoice>().is_err_and(|told| told.contains("cuda:N")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_by_name_and_the_processor_otherwise() {
+        let error = PlaceChoice::Cuda(1000).open().expect_err("no machine has so many");
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 69);
+        assert!(text.starts_with("CUDA: ") && !text.contains('\n'), "{text}");
+        if PlaceChoice::Cuda(0).open().is_err() {
+            assert_eq!(PlaceChoice::Auto.open().expect("a place"), Place::Cpu);
+        }
+    }
+}
