@@ -11,9 +11,9 @@ use crate::checkpoint::store::ModelsDirectory;
 use crate::checkpoint::{Kind, identify};
 use crate::engine::{Engine, ModelFiles, TrackerFile};
 use crate::error::{Error, Result};
-use crate::nn::Cpu;
-use crate::nn::ops::Precision;
+use crate::nn::ops::{Precision, VoiceOps};
 use crate::params::{ConversionParams, NoiseChoice, PitchMethod, TRANSPOSE_SEMITONES};
+use crate::place::{Place, PlaceChoice};
 
 /// Share of the built-in voice's index: its 512 centres are too few to speak clearly with (`models/default/README.md`).
 const BUILT_IN_INDEX_RATE: f32 = 0.1;
@@ -84,9 +84,8 @@ pub struct ModelArgs {
     /// 0.5 %). Without this, `reduced` live and `full` for recordings
     #[arg(long, value_name = "PRECISION")]
     encoder_precision: Option<PrecisionArg>,
-    /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: Device,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,10 +96,12 @@ enum PrecisionArg {
     Reduced,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Device {
-    /// The processor
-    Cpu,
+/// Where the networks run.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct PlaceArgs {
+    /// Where the networks run: `cpu`, `cuda` or `cuda:N` for an NVIDIA GPU, or `auto`: the first GPU if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: PlaceChoice,
 }
 
 /// How the pitch is shifted.
@@ -199,6 +200,7 @@ pub struct ModelChoice {
     pitch_method: Option<PitchMethod>,
     pitch_model: Option<PathBuf>,
     encoder_precision: Option<Precision>,
+    place: PlaceChoice,
 }
 
 impl ModelChoice {
@@ -236,13 +238,22 @@ impl ModelChoice {
                 PrecisionArg::Full => Precision::Full,
                 PrecisionArg::Reduced => Precision::Reduced,
             }),
+            place: models.place.device,
         })
+    }
+
+    /// Where they shall run.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a GPU that is not there.
+    pub fn place(&self) -> Result<Place> {
+        self.place.open()
     }
 
     /// An engine to load them with, the encoder's precision `otherwise` unless another was asked for.
     #[must_use]
-    pub fn engine(&self, otherwise: Precision) -> Engine<Cpu> {
-        Engine::new(Default::default()).with_encoder_precision(self.encoder_precision.unwrap_or(otherwise))
+    pub fn engine<B: VoiceOps>(&self, device: B::Device, otherwise: Precision) -> Engine<B> {
+        Engine::new(device).with_encoder_precision(self.encoder_precision.unwrap_or(otherwise))
     }
 
     /// What a person should know of the index among `files`, if it was found by the voice's name.

@@ -14,10 +14,14 @@ use crate::error::{Error, Result};
 use crate::io::pitch_curve;
 use crate::io::read::read;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
-use crate::nn::ops::Precision;
+use crate::nn::Cpu;
+#[cfg(feature = "cuda")]
+use crate::nn::Cuda;
+use crate::nn::ops::{Precision, VoiceOps};
 use crate::params::{ConversionParams, Lengths, Unvoiced};
 use crate::path::offline::{Conversion, Request};
 use crate::path::window::WindowSizes;
+use crate::place::Place;
 use crate::units::{Recording, SAMPLE_RATES_HZ};
 
 /// Converts recordings to another voice.
@@ -260,13 +264,21 @@ fn sample_format(bits: Bits) -> SampleFormat {
 /// # Errors
 /// As [`run`], and if a model is missing or cannot be read.
 pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
+    match plan.models.place()? {
+        Place::Cpu => run_on::<Cpu>(Default::default(), plan, progress),
+        #[cfg(feature = "cuda")]
+        Place::Cuda(device) => run_on::<Cuda>(device, plan, progress),
+    }
+}
+
+fn run_on<B: VoiceOps>(device: B::Device, plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     let curve = plan.f0_file.as_deref().map(pitch_curve::read).transpose()?;
     let started = Instant::now();
     let files = plan.models.files()?;
     if let Some(note) = plan.models.index_note(&files) {
         progress.note(&note);
     }
-    let mut converter = plan.models.engine(Precision::Full).converter(&files)?;
+    let mut converter = plan.models.engine::<B>(device, Precision::Full).converter(&files)?;
     plan.check_encodings(Some(plan.output_rate_hz.unwrap_or(converter.sample_rate_hz())))?;
     run(plan, progress, started.elapsed().as_secs_f64(), |recording, share_done| {
         let mut params = plan.params;

@@ -17,10 +17,13 @@ use crate::io::live::Backend;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
 use crate::live::Playback;
 use crate::nn::Cpu;
-use crate::nn::ops::Precision;
+#[cfg(feature = "cuda")]
+use crate::nn::Cuda;
+use crate::nn::ops::{Precision, VoiceOps};
 use crate::params::ConversionParams;
 use crate::path::Converter;
 use crate::path::stream::{JoinKind, Stream, StreamSettings};
+use crate::place::Place;
 use crate::tts::choice::Delivery;
 use crate::tts::speech::{TextRx, TextTx, text_channel};
 use crate::tts::{ConvertedSpeech, Heard, Manner, Sentences, SourceChoice, Speech};
@@ -133,11 +136,19 @@ impl OutputArgs {
 /// Arguments out of range, models, devices or sources that are not there, a file that cannot be written.
 pub fn run(args: &SpeakArgs) -> Result<()> {
     args.voice.check()?;
+    let models = ModelChoice::new(&args.voice, &args.tracker, &args.models)?;
+    match models.place()? {
+        Place::Cpu => run_on::<Cpu>(Default::default(), args, &models),
+        #[cfg(feature = "cuda")]
+        Place::Cuda(device) => run_on::<Cuda>(device, args, &models),
+    }
+}
+
+fn run_on<B: VoiceOps>(device: B::Device, args: &SpeakArgs, models: &ModelChoice) -> Result<()> {
     let manner = args.source.manner()?;
     let params = ConversionParams { rms_mix_rate: 0.0, ..args.voice.params(&args.tracker) };
     params.validate()?;
     let mut sink = Sink::open(args)?;
-    let models = ModelChoice::new(&args.voice, &args.tracker, &args.models)?;
     let files = models.files()?;
     if let Some(note) = models.index_note(&files) {
         tracing::warn!("{note}");
@@ -155,7 +166,7 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
     } else {
         Speech::of_text(runtime.handle(), source, &args.text, manner)
     };
-    let voice = models.engine(Precision::Reduced).converter(&files)?;
+    let voice = models.engine::<B>(device, Precision::Reduced).converter(&files)?;
     let stream = stream(voice, sink.rate_hz(), args, &params)?;
     let loaded = started.elapsed();
     let mut speech = ConvertedSpeech::new(speech, stream, params)?;
@@ -176,12 +187,12 @@ fn runtime() -> Result<Runtime> {
 }
 
 /// A stream at the sink's rate, or at the voice's own.
-fn stream(
-    voice: Converter<Cpu>,
+fn stream<B: VoiceOps>(
+    voice: Converter<B>,
     rate_hz: Option<u32>,
     args: &SpeakArgs,
     params: &ConversionParams,
-) -> Result<Stream<Cpu>> {
+) -> Result<Stream<B>> {
     let settings = StreamSettings {
         rate_hz: rate_hz.unwrap_or(voice.sample_rate_hz()),
         timing: args.timing.timing(),
@@ -195,9 +206,9 @@ fn stream(
 }
 
 /// Says all; returns when the first was heard, and how many samples there were.
-fn say(
+fn say<B: VoiceOps>(
     runtime: &Handle,
-    speech: &mut ConvertedSpeech<Cpu>,
+    speech: &mut ConvertedSpeech<B>,
     sink: &mut Sink,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<(Option<Instant>, usize)> {

@@ -1,6 +1,7 @@
 //! The program as a script meets it: exit codes, messages, files.
 
 mod conversion;
+mod device;
 mod latency;
 mod live;
 mod remote;

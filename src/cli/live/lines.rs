@@ -6,7 +6,9 @@ use super::moment::Moment;
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceEvent, DeviceState};
 use crate::live::{Control, Session, SessionEvent};
-use crate::nn::Cpu;
+use crate::nn::ops::VoiceOps;
+use crate::path::Converter;
+use crate::path::stream::Stream;
 use crate::rt::events::Event;
 use crate::telemetry::{Percentiles, Stage};
 use crate::units::amplitude_to_db;
@@ -157,7 +159,11 @@ pub fn state_name(state: DeviceState) -> &'static str {
 ///
 /// # Errors
 /// Standard output refuses.
-pub fn tell_start(session: &Session<Cpu>) -> Result<()> {
+pub fn tell_start<B: VoiceOps>(session: &Session<B>) -> Result<()>
+where
+    Stream<B>: Send + 'static,
+    Converter<B>: Send + 'static,
+{
     let (format, latency) = (session.device().format(), session.latency());
     let ms = |samples: usize| samples as f64 / f64::from(format.rate_hz) * 1e3;
     crate::cli::print(&format!(
@@ -175,7 +181,11 @@ pub fn tell_start(session: &Session<Cpu>) -> Result<()> {
 ///
 /// # Errors
 /// Standard output refuses.
-pub fn tell_slots(control: &Control<Cpu>) -> Result<()> {
+pub fn tell_slots<B: VoiceOps>(control: &Control<B>) -> Result<()>
+where
+    Stream<B>: Send + 'static,
+    Converter<B>: Send + 'static,
+{
     let slots = control.slots();
     if slots.len() < 2 {
         return Ok(());

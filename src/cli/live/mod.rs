@@ -30,11 +30,18 @@ use remote::{Order, Remote};
 #[cfg(feature = "tui")]
 use screen::Screen;
 
+use crate::cli::conversion::ModelChoice;
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceState, MidiInbox};
 use crate::io::read::read;
-use crate::live::{Control, Session, SessionReport};
+use crate::live::{Control, Session, SessionReport, SessionSettings};
 use crate::nn::Cpu;
+#[cfg(feature = "cuda")]
+use crate::nn::Cuda;
+use crate::nn::ops::VoiceOps;
+use crate::path::Converter;
+use crate::path::stream::Stream;
+use crate::place::Place;
 
 /// Longest time between two looks at a session.
 const PACE: Duration = Duration::from_millis(10);
@@ -44,16 +51,35 @@ const PACE: Duration = Duration::from_millis(10);
 /// # Errors
 /// Arguments out of range, models or devices that are not there, addresses that are taken, files that cannot be written.
 pub fn run(args: &LiveArgs, color: ColorChoice) -> Result<()> {
-    let mut settings = args.settings()?;
-    let (limit, interval) = args.times()?;
+    let settings = args.settings()?;
+    args.times()?;
     args.check_files()?;
     let models = args.models()?;
+    match models.place()? {
+        Place::Cpu => run_on::<Cpu>(Default::default(), args, color, &models, settings),
+        #[cfg(feature = "cuda")]
+        Place::Cuda(device) => run_on::<Cuda>(device, args, color, &models, settings),
+    }
+}
+
+fn run_on<B: VoiceOps>(
+    device: B::Device,
+    args: &LiveArgs,
+    color: ColorChoice,
+    models: &ModelChoice,
+    mut settings: SessionSettings,
+) -> Result<()>
+where
+    Stream<B>: Send + 'static,
+    Converter<B>: Send + 'static,
+{
+    let (limit, interval) = args.times()?;
     let midi = MidiInbox::new();
     let backend = args.backend(&midi)?;
     let interrupted = on_interrupt()?;
     let remote = Remote::start(&args.remote, args.carries_midi(), midi)?;
     let metrics = args.remote.metrics.map(MetricsServer::start).transpose()?;
-    let mut slots = slots::load(&models, &args.slots, &mut settings)?;
+    let mut slots = slots::load::<B>(device, models, &args.slots, &mut settings)?;
     if let (true, Some(input)) = (args.fits_pitch(), args.input_file()) {
         // A recording need not be listened to before its pitch is known.
         let (recording, first) = (read(&input)?.recording, &mut slots[0]);
@@ -77,9 +103,13 @@ pub fn run(args: &LiveArgs, color: ColorChoice) -> Result<()> {
 }
 
 /// A session with everything around it.
-struct Show {
-    session: Session<Cpu>,
-    control: Control<Cpu>,
+struct Show<B: VoiceOps>
+where
+    Stream<B>: Send + 'static,
+    Converter<B>: Send + 'static,
+{
+    session: Session<B>,
+    control: Control<B>,
     remote: Remote,
     metrics: Option<MetricsServer>,
     output: Output,
@@ -90,7 +120,11 @@ struct Show {
     limit: Option<Duration>,
 }
 
-impl Show {
+impl<B: VoiceOps> Show<B>
+where
+    Stream<B>: Send + 'static,
+    Converter<B>: Send + 'static,
+{
     fn run(mut self) -> Result<()> {
         let started = Instant::now();
         let told = loop {
@@ -183,13 +217,17 @@ enum Output {
 
 impl Output {
     #[cfg_attr(not(feature = "tui"), expect(unused_variables, reason = "a screen tells more"))]
-    fn start(
+    fn start<B: VoiceOps>(
         args: &LiveArgs,
         interval: Duration,
         color: ColorChoice,
-        session: &Session<Cpu>,
-        control: &Control<Cpu>,
-    ) -> Result<Self> {
+        session: &Session<B>,
+        control: &Control<B>,
+    ) -> Result<Self>
+    where
+        Stream<B>: Send + 'static,
+        Converter<B>: Send + 'static,
+    {
         let manner = args.manner();
         #[cfg(feature = "tui")]
         if manner == Manner::Screen {

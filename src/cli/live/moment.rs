@@ -1,7 +1,9 @@
 //! One moment of a session: what every way of telling it reads.
 
 use crate::live::{Control, ControlState, LiveMetrics, Session, SlotParams};
-use crate::nn::Cpu;
+use crate::nn::ops::VoiceOps;
+use crate::path::Converter;
+use crate::path::stream::Stream;
 use crate::units::semitones_to_ratio;
 
 /// All there is to tell.
@@ -28,7 +30,11 @@ pub struct Commands {
 
 impl Moment {
     /// This moment.
-    pub fn of(session: &mut Session<Cpu>, control: &Control<Cpu>, commands: Commands) -> Self {
+    pub fn of<B: VoiceOps>(session: &mut Session<B>, control: &Control<B>, commands: Commands) -> Self
+    where
+        Stream<B>: Send + 'static,
+        Converter<B>: Send + 'static,
+    {
         let (latency, rate_hz) = (session.latency(), session.device().format().rate_hz);
         Self {
             metrics: LiveMetrics { telemetry: session.telemetry(), latency, rate_hz },

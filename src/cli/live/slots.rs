@@ -9,8 +9,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::live::session::prepare;
 use crate::live::{SessionSettings, Slot, SlotParams};
-use crate::nn::Cpu;
-use crate::nn::ops::Precision;
+use crate::nn::ops::{Precision, VoiceOps};
 
 /// A voice as `--slot` names it: `VOICE[,index=FILE][,pitch=N][,formant=N][,speaker=N]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,8 +65,13 @@ impl SlotChoice {
 ///
 /// # Errors
 /// Models that are missing, damaged or do not fit together, speakers that a voice lacks.
-pub fn load(models: &ModelChoice, choices: &[SlotChoice], settings: &mut SessionSettings) -> Result<Vec<Slot<Cpu>>> {
-    let mut engine = models.engine(Precision::Reduced);
+pub fn load<B: VoiceOps>(
+    device: B::Device,
+    models: &ModelChoice,
+    choices: &[SlotChoice],
+    settings: &mut SessionSettings,
+) -> Result<Vec<Slot<B>>> {
+    let mut engine = models.engine(device, Precision::Reduced);
     let params = SlotParams {
         transpose_semitones: settings.params.transpose_semitones,
         formant_semitones: settings.params.formant_semitones,
@@ -95,7 +99,7 @@ pub fn load(models: &ModelChoice, choices: &[SlotChoice], settings: &mut Session
 /// Rate at which voices are made ready before the device's is known; what they cost depends little on it.
 const USUAL_RATE_HZ: u32 = 48_000;
 
-fn slot(engine: &mut Engine<Cpu>, models: &ModelChoice, params: SlotParams) -> Result<Slot<Cpu>> {
+fn slot<B: VoiceOps>(engine: &mut Engine<B>, models: &ModelChoice, params: SlotParams) -> Result<Slot<B>> {
     let files = models.files()?;
     if let Some(note) = models.index_note(&files) {
         tracing::warn!("{note}");

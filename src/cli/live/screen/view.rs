@@ -11,7 +11,9 @@ use crate::cli::live::moment::Moment;
 use crate::cli::log;
 use crate::graph::nodes::Levels;
 use crate::live::Session;
-use crate::nn::Cpu;
+use crate::nn::ops::VoiceOps;
+use crate::path::Converter;
+use crate::path::stream::Stream;
 use crate::units::amplitude_to_db;
 
 /// Chunks whose speed is remembered.
@@ -33,7 +35,11 @@ pub struct About {
 impl About {
     /// What stays as it is for `session`.
     #[must_use]
-    pub fn of(args: &LiveArgs, session: &Session<Cpu>) -> Self {
+    pub fn of<B: VoiceOps>(args: &LiveArgs, session: &Session<B>) -> Self
+    where
+        Stream<B>: Send + 'static,
+        Converter<B>: Send + 'static,
+    {
         Self { host: args.host().to_owned(), record: args.record.clone(), budget: session.budget() }
     }
 }

@@ -1,0 +1,66 @@
+//! `--device` where there is no GPU, or none in the build: one line says why, and what `auto` does instead.
+
+use std::path::Path;
+
+use predicates::prelude::*;
+use predicates::str::contains;
+
+use crate::{fixture, syrinx};
+
+/// Whether this machine has all that networks on a GPU need, as `syrinx doctor` tells.
+fn has_gpu() -> bool {
+    let doctor = syrinx().args(["doctor", "--json"]).assert().success();
+    let checks: serde_json::Value = serde_json::from_slice(&doctor.get_output().stdout).unwrap();
+    let cuda: Vec<_> = checks.as_array().unwrap().iter().filter(|check| check["group"] == "cuda").collect();
+    assert!(!cuda.is_empty(), "{checks}");
+    cuda.iter().all(|check| check["ok"] == true)
+}
+
+/// `syrinx convert` of a tone by a small voice, into `output`, with further arguments.
+fn convert(output: &Path, arguments: &[&str]) -> assert_cmd::Command {
+    let mut command = syrinx();
+    command.arg("convert").arg(fixture("tone_mono_16k_s16.wav")).arg("-o").arg(output).arg("--voice");
+    command.arg(fixture("../synth_small_v1_32k.pth")).arg("--encoder");
+    command.arg(fixture("../hubert_small_v1.weights.safetensors")).args(["--f0", "yin"]).args(arguments);
+    command
+}
+
+#[test]
+fn a_gpu_asked_for_by_name_that_is_not_there_is_one_clear_line_and_no_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.wav");
+    let line = predicate::str::is_match("^error: CUDA: [^\n]+; [^\n]+\n$").unwrap();
+    convert(&output, &["--device", "cuda:1000"]).assert().code(69).stderr(line.clone());
+    assert!(!output.exists());
+    let mut live = syrinx();
+    live.args(["live", "--host", "file", "--device", "cuda:1000", "--in"]).arg(fixture("tone_mono_16k_s16.wav"));
+    live.arg("--out").arg(&output).assert().code(69).stderr(line.clone());
+    if !has_gpu() {
+        convert(&output, &["--device", "cuda"]).assert().code(69).stderr(line);
+    }
+}
+
+#[test]
+fn auto_takes_the_processor_where_there_is_no_gpu_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let [by_default, by_auto, by_name] =
+        ["default", "auto", "cpu"].map(|name| folder.path().join(name).with_extension("wav"));
+    convert(&by_default, &[]).assert().success().stderr(contains("processor").not());
+    convert(&by_name, &["--device", "cpu"]).assert().success();
+    let auto = convert(&by_auto, &["--device", "auto"]).assert().success();
+    let read = |path: &Path| std::fs::read(path).unwrap();
+    assert_eq!(read(&by_default), read(&by_name));
+    if !has_gpu() {
+        auto.stderr(contains("networks run on the processor, since there is no GPU for them: CUDA: "));
+        assert_eq!(read(&by_auto), read(&by_name));
+    }
+}
+
+#[test]
+fn what_names_no_device_is_refused_with_what_would() {
+    let folder = tempfile::tempdir().unwrap();
+    for device in ["gpu", "cuda:", "cuda:-1", "metal"] {
+        let refused = convert(&folder.path().join("out.wav"), &["--device", device]).assert().code(64);
+        refused.stderr(contains("expected `cpu`, `cuda`, `cuda:N` or `auto`"));
+    }
+}
