@@ -32,6 +32,7 @@ fn a_gpu_asked_for_by_name_that_is_not_there_is_one_clear_line_and_no_output() {
     let line = predicate::str::is_match("^error: CUDA: [^\n]+; [^\n]+\n$").unwrap();
     convert(&output, &["--device", "cuda:1000"]).assert().code(69).stderr(line.clone());
     assert!(!output.exists());
+    syrinx().args(["bench", "--device", "cuda:1000"]).assert().code(69).stderr(line.clone());
     let mut live = syrinx();
     live.args(["live", "--host", "file", "--device", "cuda:1000", "--in"]).arg(fixture("tone_mono_16k_s16.wav"));
     live.arg("--out").arg(&output).assert().code(69).stderr(line.clone());
@@ -63,4 +64,27 @@ fn what_names_no_device_is_refused_with_what_would() {
         let refused = convert(&folder.path().join("out.wav"), &["--device", device]).assert().code(64);
         refused.stderr(contains("expected `cpu`, `cuda`, `cuda:N` or `auto`"));
     }
+}
+
+#[test]
+fn bench_times_chunks_of_each_length() {
+    let arguments = ["bench", "--chunks", "100,250", "--contexts", "200", "--repeat", "3", "--json", "--voice"];
+    let mut command = syrinx();
+    command.args(arguments).arg(fixture("../synth_small_v1_32k.pth")).arg("--encoder");
+    command
+        .arg(fixture("../hubert_small_v1.weights.safetensors"))
+        .arg("--pitch-model")
+        .arg(fixture("../rmvpe_small.pt"));
+    let json = command.assert().success();
+    let json: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    assert_eq!(json["device"], "cpu");
+    let rows = json["rows"].as_array().unwrap();
+    let lengths: Vec<_> = rows.iter().map(|row| (row["chunk_ms"].as_f64(), row["context_ms"].as_f64())).collect();
+    assert_eq!(lengths, [(Some(100.0), Some(200.0)), (Some(250.0), Some(200.0))]);
+    for row in rows {
+        let at = |name: &str| row[name].as_f64().unwrap();
+        assert!(0.0 < at("p50_ms") && at("p50_ms") <= at("p95_ms") && at("p99_ms") <= at("max_ms"), "{row}");
+        assert!((at("rtf") - at("p50_ms") / at("chunk_ms")).abs() < 1e-6 && row["count"] == 3, "{row}");
+    }
+    syrinx().args(["bench", "--chunks", "5"]).assert().code(64);
 }

@@ -1,4 +1,6 @@
-//! `syrinx bench`: how fast this machine converts, stage by stage.
+//! `syrinx bench`: how fast this machine converts, stage by stage, or chunk by chunk.
+
+pub mod chunks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use super::conversion::PlaceArgs;
 use super::machine::{Machine, peak_memory_bytes};
 use super::report::rtf;
 use crate::checkpoint::pitch::PitchNetwork;
@@ -14,7 +17,10 @@ use crate::checkpoint::seeded;
 use crate::engine::{Engine, TrackerFile, assemble};
 use crate::error::{Error, Result};
 use crate::nn::Cpu;
+#[cfg(feature = "cuda")]
+use crate::nn::Cuda;
 use crate::nn::hubert::Hubert;
+use crate::nn::ops::VoiceOps;
 use crate::nn::rmvpe::Rmvpe;
 use crate::nn::synthesizer::Synthesizer;
 use crate::params::{ConversionParams, NoiseChoice};
@@ -22,8 +28,13 @@ use crate::path::Converter;
 use crate::path::offline::{Conversion, Request};
 use crate::path::pitch::Tracker;
 use crate::path::window::WindowSizes;
+use crate::place::Place;
 use crate::telemetry::Stage;
 use crate::units::{ANALYSIS_RATE_HZ, Recording};
+
+/// Conversions, and chunks of each length, that are timed unless another number is asked for.
+const CONVERSIONS: u16 = 3;
+const CHUNKS: u16 = 100;
 
 /// Measures how fast this machine converts.
 #[derive(Args, Clone, Debug)]
@@ -34,9 +45,17 @@ pub struct BenchArgs {
     /// Length of the synthetic recording in seconds
     #[arg(long, value_name = "S", default_value_t = 10.0, conflicts_with = "input")]
     pub seconds: f64,
-    /// Conversions that are timed, after one that is not
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub repeat: u16,
+    /// Conversions that are timed, after one that is not: 3 without this; with --chunks, chunks: 100
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub repeat: Option<u16>,
+    /// Convert live, in chunks of so many ms each: the time of one chunk is measured
+    #[arg(long, value_name = "MS,...", value_delimiter = ',', conflicts_with_all = ["input", "seconds"])]
+    pub chunks: Vec<f64>,
+    /// Past audio in ms that the networks see with each of --chunks
+    #[arg(long, value_name = "MS,...", value_delimiter = ',', default_value = "1000,2500", requires = "chunks")]
+    pub contexts: Vec<f64>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Voice; without this, an untrained one of full size (v2, 40 kHz)
     #[arg(long, value_name = "PATH")]
     pub voice: Option<PathBuf>,
@@ -60,6 +79,8 @@ pub struct BenchReport {
     pub machine: Machine,
     /// Length of the recording.
     pub audio_seconds: f64,
+    /// Where the networks ran: `cpu`, `cuda:N`.
+    pub device: String,
     /// Conversions timed.
     pub repeat: u16,
     /// Time to prepare the voice, the encoder and the pitch network, their files read.
@@ -101,26 +122,50 @@ pub struct StageMedian {
 /// # Errors
 /// Models or a recording that cannot be read.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let report = measure(args)?;
-    if args.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| Error::io("standard output", error.into()))?;
-        return super::print(&text);
+    match args.place.device.open()? {
+        Place::Cpu => run_on::<Cpu>(Default::default(), args),
+        #[cfg(feature = "cuda")]
+        Place::Cuda(device) => run_on::<Cuda>(device, args),
     }
-    super::print(&table(&report))
 }
 
-/// Measures.
+fn run_on<B: VoiceOps>(device: B::Device, args: &BenchArgs) -> Result<()> {
+    if args.chunks.is_empty() {
+        let report = measure::<B>(device, args)?;
+        return tell(&report, table, args.json);
+    }
+    let lengths =
+        chunks::Lengths { chunks_ms: &args.chunks, contexts_ms: &args.contexts, count: args.repeat.unwrap_or(CHUNKS) };
+    let converter = load::<B>(args, &device)?.0;
+    let report = chunks::ChunkReport {
+        version: env!("CARGO_PKG_VERSION").into(),
+        machine: Machine::here(),
+        device: args.place.device.to_string(),
+        rows: chunks::measure(&converter, &params(), lengths)?,
+    };
+    tell(&report, chunks::table, args.json)
+}
+
+fn tell<R: Serialize>(report: &R, table: impl Fn(&R) -> String, as_json: bool) -> Result<()> {
+    if as_json {
+        let text = serde_json::to_string_pretty(report).map_err(|error| Error::io("standard output", error.into()))?;
+        return super::print(&text);
+    }
+    super::print(&table(report))
+}
+
+/// Measures whole conversions.
 ///
 /// # Errors
 /// Models or a recording that cannot be read.
-pub fn measure(args: &BenchArgs) -> Result<BenchReport> {
+fn measure<B: VoiceOps>(device: B::Device, args: &BenchArgs) -> Result<BenchReport> {
     let recording = match &args.input {
         Some(path) => crate::io::read::read(path)?.recording,
-        None if (0.1..=600.0).contains(&args.seconds) => chirping_vowel(args.seconds),
+        None if (0.1..=600.0).contains(&args.seconds) => chirping_vowel(args.seconds, ANALYSIS_RATE_HZ),
         None => return Err(Error::argument("--seconds", "0.1 to 600", args.seconds)),
     };
-    let (mut converter, load_seconds) = load(args)?;
-    let params = ConversionParams { noise: NoiseChoice::Seeded(0), ..ConversionParams::default() };
+    let (mut converter, load_seconds) = load::<B>(args, &device)?;
+    let (params, repeat) = (params(), args.repeat.unwrap_or(CONVERSIONS));
     let mut convert = || {
         let request = Request {
             recording: &recording,
@@ -132,7 +177,7 @@ pub fn measure(args: &BenchArgs) -> Result<BenchReport> {
         converter.convert(request, &mut |_| {})
     };
     convert()?;
-    let runs = (0..args.repeat).map(|_| convert()).collect::<Result<Vec<Conversion>>>()?;
+    let runs = (0..repeat).map(|_| convert()).collect::<Result<Vec<Conversion>>>()?;
     let audio_seconds = recording.seconds();
     let stage = |stage: Stage| {
         let seconds = median(runs.iter().map(|run| run.times.of(stage).as_secs_f64()).collect());
@@ -143,7 +188,8 @@ pub fn measure(args: &BenchArgs) -> Result<BenchReport> {
         version: env!("CARGO_PKG_VERSION").into(),
         machine: Machine::here(),
         audio_seconds,
-        repeat: args.repeat,
+        device: args.place.device.to_string(),
+        repeat,
         load_seconds,
         stages: Stage::ALL.map(stage).into(),
         total_seconds,
@@ -152,21 +198,24 @@ pub fn measure(args: &BenchArgs) -> Result<BenchReport> {
     })
 }
 
-fn load(args: &BenchArgs) -> Result<(Converter<Cpu>, LoadSeconds)> {
-    let device = Default::default();
-    let mut engine = Engine::<Cpu>::new(device);
+fn params() -> ConversionParams {
+    ConversionParams { noise: NoiseChoice::Seeded(0), ..ConversionParams::default() }
+}
+
+fn load<B: VoiceOps>(args: &BenchArgs, device: &B::Device) -> Result<(Converter<B>, LoadSeconds)> {
+    let mut engine = Engine::<B>::new(device.clone());
     let (voice, voice_seconds) = if let Some(path) = &args.voice {
         timed(|| engine.voice(path))?
     } else {
         let made = seeded::voice();
-        timed(|| Synthesizer::load(&made.tensors.weights(), &made.config, &device).map(Arc::new))?
+        timed(|| Synthesizer::load(&made.tensors.weights(), &made.config, device).map(Arc::new))?
     };
     let version = voice.config().version;
     let (encoder, encoder_seconds) = if let Some(path) = &args.encoder {
         timed(|| engine.encoder(path, version.into()))?
     } else {
         let made = seeded::encoder(version);
-        timed(|| Hubert::load(&made.tensors.weights(), &made.config, version.into(), &device).map(Arc::new))?
+        timed(|| Hubert::load(&made.tensors.weights(), &made.config, version.into(), device).map(Arc::new))?
     };
     if encoder.unit_dim() != voice.config().unit_dim {
         let expected = format!("an encoder of units of {} values, as the voice reads", voice.config().unit_dim);
@@ -176,7 +225,7 @@ fn load(args: &BenchArgs) -> Result<(Converter<Cpu>, LoadSeconds)> {
         timed(|| engine.tracker(&TrackerFile::Network(PitchNetwork::Rmvpe, path.clone())))?
     } else {
         let made = seeded::rmvpe();
-        timed(|| Rmvpe::load(&made.weights(), &device).map(|network| Tracker::Rmvpe(Arc::new(network))))?
+        timed(|| Rmvpe::load(&made.weights(), device).map(|network| Tracker::Rmvpe(Arc::new(network))))?
     };
     let load_seconds = LoadSeconds { voice: voice_seconds, encoder: encoder_seconds, pitch: pitch_seconds };
     Ok((assemble(voice, encoder, None, tracker), load_seconds))
@@ -190,8 +239,8 @@ fn timed<T>(load: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
 }
 
 /// A voiced sound whose pitch glides, with pauses: it exercises every stage.
-fn chirping_vowel(seconds: f64) -> Recording {
-    let rate = f64::from(ANALYSIS_RATE_HZ);
+fn chirping_vowel(seconds: f64, sample_rate_hz: u32) -> Recording {
+    let rate = f64::from(sample_rate_hz);
     let mut phase = 0.0_f64;
     let sample = |n: usize| {
         let t = n as f64 / rate;
@@ -200,7 +249,7 @@ fn chirping_vowel(seconds: f64) -> Recording {
             (1..12).map(|k| (std::f64::consts::TAU * phase * f64::from(k)).sin() / f64::from(k)).sum::<f64>();
         if t.fract() < 0.8 { (0.2 * harmonics) as f32 } else { 0.0 }
     };
-    Recording { samples: (0..(seconds * rate) as usize).map(sample).collect(), sample_rate_hz: ANALYSIS_RATE_HZ }
+    Recording { samples: (0..(seconds * rate) as usize).map(sample).collect(), sample_rate_hz }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -213,7 +262,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 pub fn table(report: &BenchReport) -> String {
     let Machine { cpu, simd, threads, .. } = &report.machine;
     let mut lines = vec![
-        format!("syrinx {} on {cpu}, {simd}, {threads} threads", report.version),
+        format!("syrinx {} on {}; {cpu}, {simd}, {threads} threads", report.version, report.device),
         format!("{:.1} s of audio, median of {}", report.audio_seconds, report.repeat),
         String::new(),
         format!("{:<14}{:>10}{:>10}", "stage", "seconds", "RTF"),
