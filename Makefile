@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages live-packages test-cuda test-live soak service-packages test-service perf lint bench test-reference
+.PHONY: demo test packages live-packages test-cuda gpu test-live soak service-packages test-service perf lint bench test-reference
 
 # Converts a bundled recording to the voice inside the program, and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -31,6 +31,12 @@ test-cuda: packages
 	tests/kernels/prepare.sh "$(CUDA_TOOLS)"
 	SYRINX_NVCC="$(CUDA_TOOLS)/cuda/bin/nvcc" LD_LIBRARY_PATH="$(CUDA_TOOLS)/cuda/lib:$$LD_LIBRARY_PATH" \
 	  $(CARGO) test --locked --features cuda-kernels --test kernels -- --include-ignored --show-output
+
+# A folder to carry, with the repository's files, to a machine with an NVIDIA GPU: `bash gpu-bundle/run.sh` there holds every
+# network to the CPU's and times whole chunks. Needs no GPU, no toolkit and, there, no cargo.
+GPU_BUNDLE ?= target/gpu-bundle
+gpu: packages
+	CARGO="$(CARGO)" benches/gpu/bundle.sh "$(GPU_BUNDLE)"
 
 # Features whose tests need audio servers, and the Debian packages that hold their headers and programs.
 LIVE_FEATURES = jack,pipewire,midi
