@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::DeviceOps;
 use burn_cubecl::{CubeBackend, CubeRuntime};
 
-use super::{Conv1dSpec, Fused, Precision, ResidualBlock, VoiceOps, plain};
+use super::{Conv1dSpec, Fused, Precision, ResidualBlock, VoiceOps, lean, plain};
 
 /// The precision is the device's: matrices are multiplied with factors of 11 significant bits (TF32) where it has such
 /// units, everything else with 32-bit floats.
@@ -17,7 +17,7 @@ where
     type Conv2d = plain::Conv2d<Self>;
     type ConvTranspose2d = plain::Conv2d<Self>;
     type Linear = plain::Linear<Self>;
-    type Gru = plain::Gru<Self>;
+    type Gru = lean::Gru<Self>;
     type ResidualStage = Vec<ResidualBlock<Self>>;
 
     fn prepare_conv1d(
@@ -76,11 +76,15 @@ where
         bias_ih: Tensor<Self, 1>,
         bias_hh: Tensor<Self, 1>,
     ) -> Self::Gru {
-        plain::Gru { weight_ih, weight_hh, bias_ih, bias_hh }
+        lean::Gru::new(plain::Gru { weight_ih, weight_hh, bias_ih, bias_hh })
     }
 
     fn gru(gru: &Self::Gru, x: Tensor<Self, 3>, reverse: bool) -> Tensor<Self, 3> {
-        plain::gru(gru, x, reverse)
+        lean::gru(&[(gru, reverse)], &x)
+    }
+
+    fn gru_both_ways(forward: &Self::Gru, backward: &Self::Gru, x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        lean::gru(&[(forward, false), (backward, true)], &x)
     }
 
     fn prepare_residual_stage(blocks: Vec<ResidualBlock<Self>>) -> Self::ResidualStage {

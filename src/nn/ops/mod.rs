@@ -8,6 +8,8 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cube;
 mod flex;
+#[cfg(any(feature = "cuda", test))]
+mod lean;
 pub mod plain;
 #[cfg(test)]
 mod tests;
@@ -229,6 +231,11 @@ pub trait VoiceOps: Backend {
 
     /// Runs over `x` `[1, time, in]` from a zero state, backwards in time if `reverse`, to `[1, time, hidden]`.
     fn gru(gru: &Self::Gru, x: Tensor<Self, 3>, reverse: bool) -> Tensor<Self, 3>;
+
+    /// Runs `forward` over `x` `[1, time, in]` and `backward` backwards in time, to `[1, time, 2 hidden]`.
+    fn gru_both_ways(forward: &Self::Gru, backward: &Self::Gru, x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        Tensor::cat(vec![Self::gru(forward, x.clone(), false), Self::gru(backward, x, true)], 2)
+    }
 
     /// Prepares the residual blocks that one generator stage averages over.
     fn prepare_residual_stage(blocks: Vec<ResidualBlock<Self>>) -> Self::ResidualStage;

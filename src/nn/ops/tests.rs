@@ -16,7 +16,8 @@ use super::cpu::residual_stage::{self, ResidualStage};
 use super::cpu::tap_sum::{self, TapSum};
 use super::cpu::{Around, activation, pairs};
 use super::{
-    Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, ResidualUnit, plain,
+    Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, ResidualUnit, lean,
+    plain,
 };
 
 /// Sums here have at most a few hundred terms of products of numbers in -1..1, whose rounding errors stay below this.
@@ -328,6 +329,26 @@ proptest! {
             Gru::new(level, &ih, ih_dims, &hh, &bias_ih, &bias_hh).run(&x, time, reverse, &mut found);
             assert_close(level, &found, &expected);
         }
+    }
+
+    #[test]
+    fn gru_both_ways_in_few_launches_equals_its_plain_twins(
+        [time, inputs, hidden] in [1..20_usize, 1..30_usize, 1..50_usize],
+    ) {
+        let x = tensor(&noise(1, time * inputs), [1, time, inputs]);
+        let given = |seed| plain::Gru {
+            weight_ih: tensor(&noise(seed, 3 * hidden * inputs), [3 * hidden, inputs]),
+            weight_hh: tensor(&noise(seed + 1, 3 * hidden * hidden), [3 * hidden, hidden]),
+            bias_ih: tensor(&noise(seed + 2, 3 * hidden), [3 * hidden]),
+            bias_hh: tensor(&noise(seed + 3, 3 * hidden), [3 * hidden]),
+        };
+        let [forward, backward] = [given(2), given(7)];
+        let expected = [(&forward, false), (&backward, true)].map(|(gru, reverse)| plain::gru(gru, x.clone(), reverse));
+        let [forward, backward] = [forward, backward].map(lean::Gru::new);
+        let both = lean::gru(&[(&forward, false), (&backward, true)], &x);
+        assert_close(Level::best(), &values(both), &values(Tensor::cat(expected.to_vec(), 2)));
+        let one = lean::gru(&[(&backward, true)], &x);
+        assert_close(Level::best(), &values(one), &values(expected[1].clone()));
     }
 
     #[test]

@@ -114,8 +114,8 @@ impl<B: VoiceOps> Rmvpe<B> {
         x.resize(padded * bands, shift);
         let x = self.join.fused(self.unet.forward(tensor(x, [1, 1, padded, bands], &self.device)), Fused::default());
         let x: Tensor<B, 3> = x.swap_dims(1, 2).flatten(2, 3);
-        let both = vec![B::gru(&self.forward, x.clone(), false), B::gru(&self.backward, x, true)];
-        let mut salience = values(self.output.fused(Tensor::cat(both, 2), Fused::after(Activation::Sigmoid)));
+        let x = B::gru_both_ways(&self.forward, &self.backward, x);
+        let mut salience = values(self.output.fused(x, Fused::after(Activation::Sigmoid)));
         salience.truncate(frames * self.bins);
         salience
     }
@@ -195,8 +195,7 @@ mod tests {
         let x = network.join.fused(network.unet.forward(x), Fused::default());
         recorded.check("0.mid.cnn", x.clone(), TOLERANCE);
         let x: Tensor<Cpu, 3> = x.swap_dims(1, 2).flatten(2, 3);
-        let both = vec![Cpu::gru(&network.forward, x.clone(), false), Cpu::gru(&network.backward, x, true)];
-        let x = Tensor::cat(both, 2);
+        let x = Cpu::gru_both_ways(&network.forward, &network.backward, x);
         recorded.check("0.mid.gru", x.clone(), TOLERANCE);
         recorded.check("0.mid.fc_linear", network.output.fused(x, Fused::default()), TOLERANCE);
     }
