@@ -51,6 +51,16 @@ impl fmt::Display for PlaceChoice {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(device) => write!(f, "cuda:{}", device.index),
+        }
+    }
+}
+
 impl PlaceChoice {
     /// The place, found to be there. Where [`Auto`](Self::Auto) takes the processor, a warning tells why.
     ///
@@ -112,7 +122,8 @@ mod tests {
         assert_eq!(error.exit_code(), 69);
         assert!(text.starts_with("CUDA: ") && !text.contains('\n'), "{text}");
         if PlaceChoice::Cuda(0).open().is_err() {
-            assert_eq!(PlaceChoice::Auto.open().expect("a place"), Place::Cpu);
+            let place = PlaceChoice::Auto.open().expect("a place");
+            assert_eq!((place.to_string().as_str(), place), ("cpu", Place::Cpu));
         }
     }
 }

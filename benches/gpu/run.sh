@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Syrinx on this machine's NVIDIA GPU, from the root of the repository's files. `make gpu` bundles this script with
 # the programs that it runs; it needs CUDA's driver, NVRTC and headers, and no cargo. SYRINX_GPU names another GPU than the
-# first, SYRINX_GPU_SECONDS grants more time than two minutes, OUT is the folder for logs.
+# first, SYRINX_GPU_SECONDS grants more time than two minutes, OUT is the folder for logs. Fails if a part does or is not run.
 set -u
 bundle="$(cd "$(dirname "$0")" && pwd)"
 out="${OUT:-benches/results/gpu}"
@@ -19,16 +19,19 @@ done
 # part NAME SECONDS COMMAND...: runs it with what is left of the time, and tells what came of it.
 summary="$out/summary.md"
 : >"$summary"
+failed=0
 part() {
   local name="$1" most="$2" left=$((seconds - SECONDS)) began="$SECONDS" code
   shift 2
   if [ "$left" -lt 2 ]; then
     echo "## $name: not run, the time was up" | tee -a "$summary"
+    failed=1
     return
   fi
   [ "$left" -lt "$most" ] && most="$left"
   timeout -k 1 "$most" "$@" >"$out/$name.log" 2>&1
   code=$?
+  [ "$code" = 0 ] || failed=1
   {
     echo "## $name: exit $code after $((SECONDS - began)) s of $most"
     grep -E -A1 '^\| |off by|panicked|^error|^test result|^ +[0-9]+ +[0-9]+ +[0-9.]+ |^ +chunk |INFO' "$out/$name.log" |
@@ -55,3 +58,4 @@ held smaller 25 --skip a_recording --skip a_stream --skip _full --skip strategie
 chunks chunks-small 15 --repeat 50 --chunks 10,20,60,100,250 --contexts 1000,2500 "${joe[@]}"
 chunks chunks-full-all 60 --repeat 50 --chunks 10,60,20,100,250 --contexts 1000,2500
 echo "## done after $SECONDS s; logs are in $out"
+exit "$failed"

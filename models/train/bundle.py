@@ -7,6 +7,7 @@ compressed, which adds 0.5 % to their variance. Joe's sound goes only where he s
 import argparse
 import io
 import os
+import shutil
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from .common import DATA, INPUT_HZ, OUTPUT_HZ, WORK
+from .common import DATA, INPUT_HZ, OUTPUT_HZ, RUNS, WORK
 from .data import shards
 from .features import pitches
 
@@ -78,6 +79,11 @@ def pack_shard(path: Path) -> list:
 
 def pack(folder: Path, limit: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("part-*.zip"):
+        old.unlink()
+    for name in ("content.pt", "vocoder.pt"):  # to go on from, and to listen with
+        if (RUNS / name).exists():
+            shutil.copy(RUNS / name, folder)
     part, archive = -1, None
     with ProcessPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", 1))) as pool:
         for entries in pool.map(pack_shard, ordered()):

@@ -153,7 +153,18 @@ def main() -> None:
     def done() -> float:
         return (time.time() - entered) / (60 * args.minutes) if args.minutes else step / args.steps
 
-    sums, count, best, rate, finished = {}, 0, None, args.rate, False
+    def validated() -> dict:
+        model.eval()
+        with torch.no_grad(), torch.autocast(DEVICE.type, fast):
+            held = losses(model, check, scale, listener)[1]
+        model.train()
+        return held
+
+    def remembered(held) -> dict:
+        return copy.deepcopy({"step": step, "phone": held["phone"], **kept()})
+
+    sums, count, rate, finished = {}, 0, args.rate, False
+    best = remembered(validated()) if step else None
     entered = began = time.time()
     while not finished:
         batch = next(speech)
@@ -166,10 +177,7 @@ def main() -> None:
         for key, value in parts.items():
             sums[key] = sums.get(key, 0.0) + value
         if step % args.every == 0 or finished:
-            model.eval()
-            with torch.no_grad(), torch.autocast(DEVICE.type, fast):
-                held = losses(model, check, scale, listener)[1]
-            model.train()
+            held = validated()
             shown = " ".join(f"{k} {v / count:.3f}/{held[k]:.3f}" for k, v in sums.items())
             print(f"{step} {shown} {(time.time() - began) / count:.3f} s/step {len(corpus.items)} items", flush=True)
             sums, count, began = {}, 0, time.time()
@@ -177,10 +185,10 @@ def main() -> None:
                 rate /= 2
                 print(f"back to step {best['step']}, at a rate of {rate}", flush=True)
                 model.load_state_dict(best["model"])
-                optimizer.load_state_dict(best["optimizer"])
+                optimizer.load_state_dict(copy.deepcopy(best["optimizer"]))  # it would train on the copy that is kept
                 continue
             if not best or held["phone"] < best["phone"]:
-                best = copy.deepcopy({"step": step, "phone": held["phone"], **kept()})
+                best = remembered(held)
             save(path, step=step, scale=scale.cpu(), **kept())
 
 

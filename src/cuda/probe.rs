@@ -46,7 +46,7 @@ const INSTALL_DRIVER: &str = "install NVIDIA's driver, version 525 or later, or 
 const INSTALL_NVRTC: &str = "install CUDA's run-time compiler (`apt install libnvrtc12`, or `pip install \
                              nvidia-cuda-nvrtc` with its folder in LD_LIBRARY_PATH)";
 const INSTALL_HEADERS: &str = "install CUDA's headers (`apt install nvidia-cuda-toolkit`, or `pip install \
-                               nvidia-cuda-runtime`) and set CUDA_PATH to the folder that holds `include`";
+                               nvidia-cuda-runtime nvidia-cuda-crt`) and set CUDA_PATH to the folder that holds `include`";
 
 /// The newest CUDA version that the driver serves, major and minor.
 ///
@@ -148,6 +148,15 @@ pub fn headers() -> Result<PathBuf, Gap> {
         let usual = [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")];
         usual.into_iter().find(|(sign, _)| Path::new(sign).exists()).map(|(_, root)| root.into())
     });
-    let found = root.map(|root| root.join("include")).filter(|folder| folder.join("cuda_runtime.h").is_file());
-    found.ok_or_else(|| Gap::new("CUDA's headers are not found", INSTALL_HEADERS))
+    // NVIDIA's packages part them: products of matrices need the second, too.
+    let needed = ["cuda_runtime.h", "crt/mma.h"];
+    let Some(folder) = root.map(|root| root.join("include")) else {
+        return Err(Gap::new("CUDA's headers are not found", INSTALL_HEADERS));
+    };
+    match needed.iter().find(|header| !folder.join(header).is_file()) {
+        None => Ok(folder),
+        Some(missing) => {
+            Err(Gap::new(format!("CUDA's header {missing} is not in {}", folder.display()), INSTALL_HEADERS))
+        }
+    }
 }

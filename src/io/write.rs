@@ -167,6 +167,15 @@ pub fn is_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
+/// Whether a file of this name is one that was not finished, and is left over if no one writes it.
+#[must_use]
+pub fn is_unfinished(name: &str) -> bool {
+    name.starts_with(UNFINISHED)
+}
+
+/// What the names of unfinished files begin with.
+const UNFINISHED: &str = ".syrinx-";
+
 /// Where a finished file goes.
 enum Target {
     /// It gets this name, which is no link.
@@ -199,7 +208,7 @@ impl Target {
             Self::Stream(_) => std::env::temp_dir(),
         };
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".syrinx-").suffix(suffix);
+        builder.prefix(UNFINISHED).suffix(suffix);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS jobs (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, request TEXT NOT NULL, priority INTEGER NOT NULL, idempotency TEXT UNIQUE,
   created_ms INTEGER NOT NULL, not_before_ms INTEGER NOT NULL, started_ms INTEGER, finished_ms INTEGER,
   expires_ms INTEGER, attempt INTEGER NOT NULL DEFAULT 0, lease_ms INTEGER, progress REAL NOT NULL DEFAULT 0,
-  error TEXT, result TEXT, outcome TEXT
+  error TEXT, result TEXT, outcome TEXT, released INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (state, priority DESC, created_ms);
 ";
@@ -52,6 +52,11 @@ impl Database {
             return Err(Error::server(path.display(), format!("it is damaged ({sound})"), hint));
         }
         connection.execute_batch(SCHEMA).map_err(damaged)?;
+        // Tables of before had no such column.
+        if !connection.column_exists(None, "jobs", "released").map_err(damaged)? {
+            let add = "ALTER TABLE jobs ADD COLUMN released INTEGER NOT NULL DEFAULT 0";
+            connection.execute_batch(add).map_err(damaged)?;
+        }
         Ok(Self { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
     }
 

@@ -140,8 +140,10 @@ impl Service {
         let access = Access::new(settings.listen, settings.token.as_deref(), settings.rate_limit)?;
         settings.wyoming.map_or(Ok(()), wyoming::check)?;
         memory::keep_together();
-        // The pool helps jobs too, and requests go first.
-        rayon::broadcast(|_| worker::give_way());
+        if settings.crew.workers > 0 {
+            // The pool helps jobs too, and requests go first.
+            rayon::broadcast(|_| worker::give_way());
+        }
         let mut crew = Crew::assemble(&settings.crew)?;
         // Where no other machine is, no one uploads yet.
         sweep(&crew.bench, &crew.tools, if crew.is_shared { ABANDONED } else { Duration::ZERO })?;
@@ -278,7 +280,7 @@ fn is_left_behind(bench: &Bench, tools: &Tools, blob: &Blob, abandoned: Duration
         return Ok(blob.age >= abandoned);
     }
     if let Some(voice) = voice_of_blob(&blob.key) {
-        return Ok(blob.age >= abandoned && tools.store.get(voice)?.is_none());
+        return Ok(blob.age >= abandoned && tools.store.get(voice)?.is_none() && !is_put_anew(tools, blob, abandoned)?);
     }
     // A result is put before its job knows of it. What is named like none is not ours.
     let Some((id, _)) = blob.key.split_at_checked(36).filter(|(_, rest)| rest.starts_with('-')) else {
@@ -286,6 +288,12 @@ fn is_left_behind(bench: &Bench, tools: &Tools, blob: &Blob, abandoned: Duration
     };
     let job = bench.queue.get(id)?;
     Ok(job.is_none_or(|job| job.state.is_over() && job.result.as_ref() != Some(&blob.key)))
+}
+
+/// Whether a blob is younger than it was listed as: the same voice is uploaded again.
+fn is_put_anew(tools: &Tools, blob: &Blob, abandoned: Duration) -> Result<bool> {
+    let now = tools.blobs.all()?;
+    Ok(now.iter().any(|other| other.key == blob.key && other.age < abandoned))
 }
 
 impl RequestCounts {

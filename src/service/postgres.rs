@@ -37,7 +37,7 @@ CREATE TABLE syrinx_voices (
 CREATE TABLE syrinx_jobs (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, request TEXT NOT NULL, priority BIGINT NOT NULL, idempotency TEXT UNIQUE,
   created_ms BIGINT NOT NULL, not_before_ms BIGINT NOT NULL, started_ms BIGINT, finished_ms BIGINT, expires_ms BIGINT,
-  attempt INTEGER NOT NULL DEFAULT 0, lease_ms BIGINT, holder TEXT, progress DOUBLE PRECISION NOT NULL DEFAULT 0,
+  attempt INTEGER NOT NULL DEFAULT 0, released INTEGER NOT NULL DEFAULT 0, lease_ms BIGINT, holder TEXT, progress DOUBLE PRECISION NOT NULL DEFAULT 0,
   error TEXT, result TEXT, outcome TEXT
 );
 CREATE INDEX syrinx_jobs_open ON syrinx_jobs (priority DESC, created_ms) WHERE state IN ('queued', 'processing');

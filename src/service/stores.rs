@@ -115,7 +115,8 @@ impl Stores {
                 check_owner(&*blobs, &database.identity()?)?;
                 let catalogue = Arc::new(database.clone());
                 Ok(Self {
-                    voices: VoiceStore::shared(data.join("voices"), catalogue, blobs.clone())?,
+                    // Those of this machine alone, if it had some, stay what they are.
+                    voices: VoiceStore::shared(data.join("shared-voices"), catalogue, blobs.clone())?,
                     blobs,
                     queue: Arc::new(PostgresQueue::new(database, machine(data)?)),
                     is_shared: true,

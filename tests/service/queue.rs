@@ -211,6 +211,18 @@ fn a_job_that_is_released_waits_again_and_has_not_failed(store: &impl Store) {
     assert_eq!(queue.claim(LEASE).expect("a queue"), None);
     let job = queue.get("a").expect("a queue").expect("a job");
     assert_eq!((job.state, job.error), (JobState::Queued, None));
+    // Nor do attempts that were given back count as failures, or as workers lost.
+    submit(&*queue, "b", 1);
+    for attempt in 1..=LOST_ATTEMPTS {
+        assert_eq!(queue.claim(LEASE).expect("a queue").expect("a job").attempt, attempt);
+        assert!(queue.release("b", attempt, Duration::ZERO).expect("a queue"));
+    }
+    queue.claim(LEASE).expect("a queue").expect("a job");
+    assert_eq!(queue.recover().expect("a queue"), 1);
+    std::thread::sleep(Duration::from_millis(2));
+    let attempt = queue.claim(LEASE).expect("a queue").expect("a job").attempt;
+    assert!(queue.fail("b", attempt, "a hiccup", Some(Duration::ZERO), KEEP).expect("a queue"));
+    assert_eq!(queue.get("b").expect("a queue").expect("a job").state, JobState::Queued);
 }
 
 fn a_wish_sent_again_is_known_another_under_its_key_is_not_and_too_many_are_refused(store: &impl Store) {

@@ -91,7 +91,6 @@ fn many_uploads_of_one_voice_at_once_keep_it_once() {
     assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 5, "{statuses:?}");
 }
 
-#[cfg(feature = "default-voice")]
 #[test]
 fn a_voice_that_is_pinned_is_loaded_at_the_start_and_one_that_is_not_there_yet_when_it_is_used() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -105,6 +104,7 @@ fn a_voice_that_is_pinned_is_loaded_at_the_start_and_one_that_is_not_there_yet_w
     assert_eq!(server.get("/rvc-models/stats").1["loads"], 1);
 }
 
+#[cfg(feature = "default-voice")]
 #[test]
 fn new_data_begins_with_the_voice_inside_and_who_deletes_it_does_not_get_it_back() {
     let folder = tempfile::tempdir().expect("a folder");

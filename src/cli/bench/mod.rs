@@ -122,16 +122,18 @@ pub struct StageMedian {
 /// # Errors
 /// Models or a recording that cannot be read.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    match args.place.device.open()? {
-        Place::Cpu => run_on::<Cpu>(Default::default(), args),
+    let place = args.place.device.open()?;
+    let name = place.to_string();
+    match place {
+        Place::Cpu => run_on::<Cpu>(Default::default(), &name, args),
         #[cfg(feature = "cuda")]
-        Place::Cuda(device) => run_on::<Cuda>(device, args),
+        Place::Cuda(device) => run_on::<Cuda>(device, &name, args),
     }
 }
 
-fn run_on<B: VoiceOps>(device: B::Device, args: &BenchArgs) -> Result<()> {
+fn run_on<B: VoiceOps>(device: B::Device, place: &str, args: &BenchArgs) -> Result<()> {
     if args.chunks.is_empty() {
-        let report = measure::<B>(device, args)?;
+        let report = measure::<B>(device, place, args)?;
         return tell(&report, table, args.json);
     }
     let lengths =
@@ -140,7 +142,7 @@ fn run_on<B: VoiceOps>(device: B::Device, args: &BenchArgs) -> Result<()> {
     let report = chunks::ChunkReport {
         version: env!("CARGO_PKG_VERSION").into(),
         machine: Machine::here(),
-        device: args.place.device.to_string(),
+        device: place.into(),
         rows: chunks::measure(&converter, &params(), lengths)?,
     };
     tell(&report, chunks::table, args.json)
@@ -158,7 +160,7 @@ fn tell<R: Serialize>(report: &R, table: impl Fn(&R) -> String, as_json: bool) -
 ///
 /// # Errors
 /// Models or a recording that cannot be read.
-fn measure<B: VoiceOps>(device: B::Device, args: &BenchArgs) -> Result<BenchReport> {
+fn measure<B: VoiceOps>(device: B::Device, place: &str, args: &BenchArgs) -> Result<BenchReport> {
     let recording = match &args.input {
         Some(path) => crate::io::read::read(path)?.recording,
         None if (0.1..=600.0).contains(&args.seconds) => chirping_vowel(args.seconds, ANALYSIS_RATE_HZ),
@@ -188,7 +190,7 @@ fn measure<B: VoiceOps>(device: B::Device, args: &BenchArgs) -> Result<BenchRepo
         version: env!("CARGO_PKG_VERSION").into(),
         machine: Machine::here(),
         audio_seconds,
-        device: args.place.device.to_string(),
+        device: place.into(),
         repeat,
         load_seconds,
         stages: Stage::ALL.map(stage).into(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Blob, Blobs, check};
 use crate::error::{Error, Result};
-use crate::io::write::write_aside;
+use crate::io::write::{is_unfinished, write_aside};
 
 /// Age of a file that no one writes to any more.
 const ABANDONED: Duration = Duration::from_hours(1);
@@ -38,8 +38,10 @@ impl FolderBlobs {
     fn open_and_remove(root: PathBuf, abandoned: Duration) -> Result<Self> {
         std::fs::create_dir_all(&root).map_err(|source| Error::io(&root, source))?;
         let entries = std::fs::read_dir(&root).map_err(|source| Error::io(&root, source))?;
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('.')) {
-            if age(&entry) >= abandoned {
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            // In a folder of others there may be others' files.
+            if is_unfinished(&name.to_string_lossy()) && age(&entry) >= abandoned {
                 // What cannot be removed does no harm.
                 let _ = std::fs::remove_file(entry.path());
             }

@@ -96,7 +96,7 @@ impl Queue for PostgresQueue {
         self.changes(
             "UPDATE syrinx_jobs SET state = 'failed', finished_ms = syrinx_now(), expires_ms = syrinx_now() + 86400000, \
              lease_ms = NULL, error = 'its worker was lost in each of its attempts' \
-             WHERE state = 'processing' AND lease_ms < syrinx_now() AND attempt >= $1",
+             WHERE state = 'processing' AND lease_ms < syrinx_now() AND attempt - released >= $1",
             &[&(LOST_ATTEMPTS as i32)],
         )?;
         let claim = format!(
@@ -129,26 +129,29 @@ impl Queue for PostgresQueue {
     }
 
     fn fail(&self, id: &str, attempt: u32, error: &str, retry: Option<Duration>, keep: Duration) -> Result<bool> {
-        let (statement, after) = match retry.filter(|_| attempt < ATTEMPTS) {
-            Some(after) => (
+        let (attempt, error) = (attempt as i32, plain(error));
+        if let Some(after) = retry
+            && self.changes(
                 "UPDATE syrinx_jobs SET state = 'queued', progress = 0, error = $3, not_before_ms = syrinx_now() + $4, \
-                 lease_ms = NULL WHERE id = $1 AND attempt = $2 AND state = 'processing'",
-                after,
-            ),
-            None => (
-                "UPDATE syrinx_jobs SET state = 'failed', error = $3, finished_ms = syrinx_now(), \
-                 expires_ms = syrinx_now() + $4, lease_ms = NULL \
-                 WHERE id = $1 AND attempt = $2 AND state = 'processing'",
-                keep,
-            ),
-        };
-        self.changes(statement, &[&id, &(attempt as i32), &plain(error), &ms(after)])
+                 lease_ms = NULL \
+                 WHERE id = $1 AND attempt = $2 AND state = 'processing' AND attempt - released < $5",
+                &[&id, &attempt, &error, &ms(after), &(ATTEMPTS as i32)],
+            )?
+        {
+            return Ok(true);
+        }
+        self.changes(
+            "UPDATE syrinx_jobs SET state = 'failed', error = $3, finished_ms = syrinx_now(), \
+             expires_ms = syrinx_now() + $4, lease_ms = NULL \
+             WHERE id = $1 AND attempt = $2 AND state = 'processing'",
+            &[&id, &attempt, &error, &ms(keep)],
+        )
     }
 
     fn release(&self, id: &str, attempt: u32, after: Duration) -> Result<bool> {
         self.changes(
-            "UPDATE syrinx_jobs SET state = 'queued', progress = 0, not_before_ms = syrinx_now() + $3, lease_ms = NULL \
-             WHERE id = $1 AND attempt = $2 AND state = 'processing'",
+            "UPDATE syrinx_jobs SET state = 'queued', progress = 0, released = released + 1, \
+             not_before_ms = syrinx_now() + $3, lease_ms = NULL WHERE id = $1 AND attempt = $2 AND state = 'processing'",
             &[&id, &(attempt as i32), &ms(after)],
         )
     }

@@ -88,7 +88,7 @@ impl Queue for SqliteQueue {
                 .prepare_cached(
                     "UPDATE jobs SET state = 'failed', finished_ms = ?1, expires_ms = ?1 + 86400000, lease_ms = NULL, \
                  error = 'its worker was lost in each of its attempts' \
-                 WHERE state = 'processing' AND lease_ms < ?1 AND attempt >= ?2",
+                 WHERE state = 'processing' AND lease_ms < ?1 AND attempt - released >= ?2",
                 )?
                 .execute(params![now, LOST_ATTEMPTS])?;
             let query = format!(
@@ -129,22 +129,24 @@ impl Queue for SqliteQueue {
 
     fn fail(&self, id: &str, attempt: u32, error: &str, retry: Option<Duration>, keep: Duration) -> Result<bool> {
         let now = now_ms();
-        let retry = retry.filter(|_| attempt < ATTEMPTS);
         self.database.with(|connection| {
-            let failed = match retry {
-                Some(after) => connection
+            if let Some(after) = retry
+                && connection
                     .prepare_cached(
-                        "UPDATE jobs SET state = 'queued', progress = 0, error = ?3, not_before_ms = ?4, \
-                         lease_ms = NULL WHERE id = ?1 AND attempt = ?2 AND state = 'processing'",
+                        "UPDATE jobs SET state = 'queued', progress = 0, error = ?3, not_before_ms = ?4, lease_ms = NULL \
+                         WHERE id = ?1 AND attempt = ?2 AND state = 'processing' AND attempt - released < ?5",
                     )?
-                    .execute(params![id, attempt, error, now + ms(after)])?,
-                None => connection
-                    .prepare_cached(
-                        "UPDATE jobs SET state = 'failed', error = ?3, finished_ms = ?4, expires_ms = ?5, \
-                         lease_ms = NULL WHERE id = ?1 AND attempt = ?2 AND state = 'processing'",
-                    )?
-                    .execute(params![id, attempt, error, now, now + ms(keep)])?,
-            };
+                    .execute(params![id, attempt, error, now + ms(after), ATTEMPTS])?
+                    == 1
+            {
+                return Ok(true);
+            }
+            let failed = connection
+                .prepare_cached(
+                    "UPDATE jobs SET state = 'failed', error = ?3, finished_ms = ?4, expires_ms = ?5, \
+                     lease_ms = NULL WHERE id = ?1 AND attempt = ?2 AND state = 'processing'",
+                )?
+                .execute(params![id, attempt, error, now, now + ms(keep)])?;
             Ok(failed == 1)
         })
     }
@@ -152,8 +154,8 @@ impl Queue for SqliteQueue {
     fn release(&self, id: &str, attempt: u32, after: Duration) -> Result<bool> {
         self.database.with(|connection| {
             let released = connection.execute(
-                "UPDATE jobs SET state = 'queued', progress = 0, not_before_ms = ?3, lease_ms = NULL \
-                 WHERE id = ?1 AND attempt = ?2 AND state = 'processing'",
+                "UPDATE jobs SET state = 'queued', progress = 0, released = released + 1, not_before_ms = ?3, \
+                 lease_ms = NULL WHERE id = ?1 AND attempt = ?2 AND state = 'processing'",
                 params![id, attempt, now_ms() + ms(after)],
             )?;
             Ok(released == 1)

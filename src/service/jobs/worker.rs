@@ -65,7 +65,7 @@ impl Bench {
     /// There is a job.
     pub fn ring(&self) {
         *self.bell.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.bell.1.notify_one();
+        self.bell.1.notify_all();
     }
 
     /// Tells all who wait that a job has changed.
@@ -158,9 +158,8 @@ pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<(
 /// Has this thread let requests and live streams go first, where the system grants it.
 pub fn give_way() {
     /// Niceness 5, as a share of 0 (19) to 100 (-20).
-    const BEHIND: u8 = 37;
+    const BEHIND: u8 = 35;
     if let Ok(priority) = ThreadPriorityValue::try_from(BEHIND) {
-        // One that is nicer already stays so.
         let _ = set_current_thread_priority(ThreadPriority::Crossplatform(priority));
     }
 }

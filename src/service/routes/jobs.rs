@@ -193,8 +193,11 @@ async fn submit(
         request.input.clone_from(&key);
         let job = NewJob { id, request, priority, idempotency };
         let submitted = shared.bench.queue.submit(&job, shared.settings.most_waiting);
-        if let Some(key) = key.filter(|_| !matches!(submitted, Ok(Submitted::New(_)))) {
-            shared.tools.blobs.delete(&key)?;
+        // Of an error it is not known whether the job was queued nevertheless; a clean-up finds out.
+        if let (Some(key), Ok(Submitted::Known(_) | Submitted::Conflict | Submitted::Full)) = (key, &submitted)
+            && let Err(error) = shared.tools.blobs.delete(&key)
+        {
+            tracing::warn!("{error}");
         }
         submitted
     });

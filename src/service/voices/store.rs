@@ -256,7 +256,9 @@ impl VoiceStore {
     /// Blobs that cannot be had or are not what the catalogue says; what the disk reports.
     pub fn files(&self, voice: &Voice) -> Result<(PathBuf, Option<PathBuf>)> {
         let folder = self.root.join(&voice.id);
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = &self.shared
+            && !folder.is_dir()
+        {
             // A fetch that panicked has left nothing.
             let _one = shared.fetching.lock().unwrap_or_else(PoisonError::into_inner);
             if !folder.is_dir() {
