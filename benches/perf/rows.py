@@ -88,20 +88,22 @@ class Bench:
         return loads, hits
 
     @functools.cached_property
-    def passages(self) -> list[tuple[float, float, float]]:
-        """Seconds that a passage takes without and with RVC, in turn, and seconds of its audio."""
-        runs = []
-        with self.service() as service:
-            joe = service.voice("joe")
-            service.result(service.say(fixtures.TEN_WORDS, rvc_model_id=joe))
-            for _ in range(5):
-                took = []
-                for fields in ({}, {"rvc_model_id": joe}):
-                    began = time.perf_counter()
-                    job = service.say(fixtures.PASSAGE, **fields)
-                    service.result(job)
-                    took.append(time.perf_counter() - began)
-                runs.append((*took, service.outcome(job)["duration_seconds"]))
+    def passages(self) -> dict[str, list[tuple[float, float, float]]]:
+        """Seconds that a passage takes without and with RVC, in turn, and seconds of its audio: by what speaks."""
+        runs = {}
+        for name, tts in (("wyoming-piper", None), ("piper started anew", f"piper={fixtures.model()}")):
+            runs[name] = []
+            with self.service(tts=tts) as service:
+                joe = service.voice("joe")
+                service.result(service.say(fixtures.TEN_WORDS, rvc_model_id=joe))
+                for _ in range(5):
+                    took = []
+                    for fields in ({}, {"rvc_model_id": joe}):
+                        began = time.perf_counter()
+                        job = service.say(fixtures.PASSAGE, **fields)
+                        service.result(job)
+                        took.append(time.perf_counter() - began)
+                    runs[name].append((*took, service.outcome(job)["duration_seconds"]))
         return runs
 
 
@@ -243,9 +245,12 @@ def rtf_by_length(bench: Bench) -> list[Figure]:
 
 
 def overhead(bench: Bench) -> list[Figure]:
-    """A passage of 31 s by `POST /jobs` with RVC, less the same without, over the latter (wyoming-piper). Five pairs."""
-    shares = [100 * (rvc - tts) / tts for tts, rvc, _ in bench.passages]
-    return [median("overhead", shares, "%", target=100)]
+    """A passage of 31 s by `POST /jobs` with RVC, less the same without, over the latter: by a piper that waits warm
+    (wyoming-piper) and by one that is started for each part. Five pairs each."""
+    return [
+        median(name, [100 * (rvc - tts) / tts for tts, rvc, _ in runs], "%", target=100)
+        for name, runs in bench.passages.items()
+    ]
 
 
 def batch(bench: Bench) -> list[Figure]:
@@ -358,8 +363,10 @@ def first_audio(bench: Bench) -> list[Figure]:
 
 def overhead_of_audio(bench: Bench) -> list[Figure]:
     """As row 11, over the length of the audio."""
-    shares = [100 * (rvc - tts) / audio for tts, rvc, audio in bench.passages]
-    return [median("overhead", shares, "%", ours=10)]
+    return [
+        median(name, [100 * (rvc - tts) / audio for tts, rvc, audio in runs], "%", ours=10)
+        for name, runs in bench.passages.items()
+    ]
 
 
 # Requests a second, and for how long.
@@ -410,7 +417,8 @@ def live_sessions(bench: Bench) -> list[Figure]:
                 streams = json.loads(told)
             missed = sum(stream["missed"] for stream in streams)
             chunks = sum(stream["chunks"] for stream in streams)
-            assert chunks > 0.9 * sessions * 15e3 / chunk_ms, f"only {chunks} chunks came"
+            # Where it is too much, chunks are left out, and counted as missed.
+            assert missed or chunks > 0.9 * sessions * 15e3 / chunk_ms, f"only {chunks} chunks came"
             late = max(stream["late_ms"]["max"] for stream in streams)
             rtf = statistics.median(stream["rtf"]["p50"] for stream in streams)
             tried.append({"sessions": sessions, "missed": missed, "chunks": chunks, "rtf_p50": rtf, "latest_ms": late})

@@ -93,7 +93,8 @@ async fn speakers(app: &Arc<App>) -> Result<Vec<SpeakerView>, Problem> {
 }
 
 /// Lists the voices of text to speech, before conversion.
-#[utoipa::path(get, path = "/voices", tag = "speech", responses((status = 200, body = SpeakerList), (status = 502, body = Problem, description = "the source fails")))]
+#[utoipa::path(get, path = "/voices", tag = "speech",
+    responses((status = 200, body = SpeakerList), (status = 502, body = Problem, description = "the source fails")))]
 pub async fn voices(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let voices = speakers(&app).await?;
     let list = SpeakerList { total: voices.len(), source: app.tools.source.name(), voices };
@@ -101,14 +102,16 @@ pub async fn voices(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 }
 
 /// Lists what `voice_preset` may be: the same voices.
-#[utoipa::path(get, path = "/presets", tag = "speech", responses((status = 200, body = PresetList), (status = 502, body = Problem)))]
+#[utoipa::path(get, path = "/presets", tag = "speech",
+    responses((status = 200, body = PresetList), (status = 502, body = Problem, description = "the source fails")))]
 pub async fn presets(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let presets = speakers(&app).await?;
     Ok(answer(StatusCode::OK, &PresetList { total: presets.len(), presets }))
 }
 
 /// Lists the languages that text to speech says it speaks.
-#[utoipa::path(get, path = "/languages", tag = "speech", responses((status = 200, body = LanguageList), (status = 502, body = Problem)))]
+#[utoipa::path(get, path = "/languages", tag = "speech",
+    responses((status = 200, body = LanguageList), (status = 502, body = Problem, description = "the source fails")))]
 pub async fn languages(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let languages: BTreeSet<String> = speakers(&app).await?.into_iter().flat_map(|voice| voice.languages).collect();
     Ok(answer(StatusCode::OK, &LanguageList { total: languages.len(), languages }))
@@ -174,7 +177,8 @@ pub async fn stats(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 }
 
 /// Lets go now of what has expired, and of memory that is not needed.
-#[utoipa::path(method(post, delete), path = "/admin/cleanup", tag = "service", responses((status = 200, body = CleanedUp)))]
+#[utoipa::path(method(post, delete), path = "/admin/cleanup", tag = "service",
+    responses((status = 200, body = CleanedUp)))]
 pub async fn cleanup(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
     let (jobs, blobs) = blocking(move || clean_up_now(&shared.bench, &shared.tools)).await?;
