@@ -64,6 +64,11 @@ impl Machines {
         Worker::run(self.command(machine, "worker", &["--no-default-voice"]))
     }
 
+    /// Where a machine keeps the voices that it has fetched.
+    fn voices(&self, machine: &str) -> PathBuf {
+        self.folder(machine).join("shared-voices")
+    }
+
     fn query(&self, statement: &str) -> String {
         self.postgres.query(&self.database, statement)
     }
@@ -146,7 +151,7 @@ fn two_workers_share_the_jobs_and_when_one_is_killed_the_other_does_its_job_once
     assert_eq!(machines.results().len(), jobs.len(), "{:?}", machines.results());
     // Each machine fetched the voice by its hash.
     for machine in ["one", "other"] {
-        let fetched = std::fs::read(machines.folder(machine).join("voices").join(&voice).join("voice"));
+        let fetched = std::fs::read(machines.voices(machine).join(&voice).join("voice"));
         assert_eq!(fetched.expect("a voice"), bytes(VOICE), "{machine}");
     }
     drop(other);
@@ -266,7 +271,7 @@ fn a_recording_and_a_voice_that_brings_its_encoder_reach_workers_through_a_share
     let job = job["id"].as_str().expect("an id");
     let (samples, rate_hz) = decode(&server.download(job));
     assert_eq!(2 * samples.len(), rate_hz as usize);
-    assert!(machines.folder("worker").join("voices").join(&voice).join("encoder/config.json").is_file());
+    assert!(machines.voices("worker").join(&voice).join("encoder/config.json").is_file());
 
     // Deleted, it is gone everywhere, and is not offered again.
     assert_eq!(server.delete(&format!("/rvc-models/{voice}")), 204);
@@ -275,7 +280,7 @@ fn a_recording_and_a_voice_that_brings_its_encoder_reach_workers_through_a_share
     let server = Server::run(command("server", "serve", &["--listen", "127.0.0.1:0", "--workers", "0"]));
     assert_eq!(server.get("/rvc-models").1["total"], 0);
     let worker = Worker::run(command("worker", "worker", &[]));
-    assert_eq!(std::fs::read_dir(machines.folder("worker").join("voices")).expect("a folder").count(), 0);
+    assert_eq!(std::fs::read_dir(machines.voices("worker")).expect("a folder").count(), 0);
     drop(worker);
 }
 
@@ -294,7 +299,7 @@ fn a_voice_that_was_changed_on_its_way_is_refused() {
     let job = submit(&server, &voice, TEXT);
     let job = server.wait(&job, |job| job["status"] == "failed");
     assert!(job["error"].as_str().is_some_and(|error| error.contains("bytes of SHA-256")), "{job}");
-    assert_eq!(std::fs::read_dir(machines.folder("worker").join("voices")).expect("a folder").count(), 0);
+    assert_eq!(std::fs::read_dir(machines.voices("worker")).expect("a folder").count(), 0);
     drop(worker);
 }
 
