@@ -133,6 +133,25 @@ mod tests {
     }
 
     #[test]
+    fn tables_of_before_get_what_they_lack_and_keep_what_they_hold() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("syrinx.db");
+        let of_before = SCHEMA.replace(", released INTEGER NOT NULL DEFAULT 0", "");
+        assert_ne!(of_before, SCHEMA);
+        let before = Connection::open(&path).expect("a database");
+        before.execute_batch(&of_before).expect("tables");
+        let job = "INSERT INTO jobs (id, state, request, priority, created_ms, not_before_ms) VALUES ('a', 'queued', '{}', 0, 1, 1)";
+        before.execute(job, []).expect("a job");
+        drop(before);
+        for _ in 0..2 {
+            let database = Database::open(&path).expect("a database");
+            let released = "SELECT released FROM jobs WHERE id = 'a'";
+            let released = database.with(|connection| connection.query_row(released, [], |row| row.get::<_, i64>(0)));
+            assert_eq!(released.expect("the job"), 0);
+        }
+    }
+
+    #[test]
     fn a_file_that_is_no_database_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("syrinx.db");

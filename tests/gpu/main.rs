@@ -7,5 +7,7 @@
 
 mod conversion;
 mod networks;
+#[path = "../kernels/noise.rs"]
+mod noise;
 mod strategies;
 mod support;

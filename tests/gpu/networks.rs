@@ -15,7 +15,8 @@ use syrinx::nn::synthesizer::{Noise, Synthesizer};
 use syrinx::nn::{Cpu, Cuda};
 use syrinx::path::pitch::coarse;
 
-use crate::support::{compare, data, gpu, noise, recorded, voice};
+use crate::noise::noise;
+use crate::support::{compare, data, gpu, recorded, voice};
 
 /// GPUs multiply matrices with factors of 11 significant bits; each product is off by up to 1/2000, sums by less. Bounds are
 /// four times what an H100 was off at worst.

@@ -8,7 +8,8 @@ use burn_cubecl::kernel::conv::{ConvStrategy, conv_forward};
 use syrinx::nn::Cuda;
 use syrinx::nn::ops::{Activation, AttentionSpec, VoiceOps};
 
-use crate::support::{CudaDevice, gpu, noise, relative_error};
+use crate::noise::noise;
+use crate::support::{CudaDevice, gpu, relative_error};
 
 fn tensor<const D: usize>(seed: u64, dims: [usize; D], device: &CudaDevice) -> Tensor<Cuda, D> {
     Tensor::from_data(TensorData::new(noise(seed, dims.iter().product()), dims), device)

@@ -7,6 +7,8 @@ use safetensors::SafeTensors;
 use syrinx::nn::in_pool;
 use syrinx::place::{Place, PlaceChoice};
 
+use crate::noise::noise;
+
 /// The environment variable with the number of a GPU.
 const GPU: &str = "SYRINX_GPU";
 /// Runs of which the fastest counts, after the first.
@@ -80,18 +82,6 @@ pub fn compare(
     );
     assert!(error <= bound, "{what}: off by {error:e} of the CPU's, allowed {bound:e}");
     assert!(from_recorded.is_none_or(|error| error <= bound), "{what}: off by {from_recorded:?} of what was recorded");
-}
-
-/// Deterministic noise in -1..1.
-pub fn noise(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    std::iter::repeat_with(next).take(len).collect()
 }
 
 /// A voice-like tone that glides, with some noise, at 16 kHz.

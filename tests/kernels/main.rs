@@ -6,6 +6,7 @@ mod device;
 #[allow(unsafe_code, reason = "the stand-in calls kernels, as a device would")]
 mod host;
 mod joins;
+mod noise;
 mod nvcc;
 mod proof;
 mod retrieval;

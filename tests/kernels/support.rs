@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use syrinx::cuda::Buffer;
 
 use crate::host::{Host, ORDERS, Order, SANITIZED};
+pub use crate::noise::noise;
 
 /// Floats in a machine's memory.
 pub type Floats = Buffer<Host, f32>;
@@ -51,18 +52,6 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: impl
         let near = (found - expected).abs() <= tolerance(expected) || found == expected;
         assert!(near || (found.is_nan() && expected.is_nan()), "{what} {i}: found {found}, expected {expected}");
     }
-}
-
-/// Deterministic noise in -1..1.
-pub fn noise(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    std::iter::repeat_with(next).take(len).collect()
 }
 
 /// A voice-like tone that glides, with some noise, at 16 kHz.

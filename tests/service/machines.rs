@@ -285,6 +285,19 @@ fn a_recording_and_a_voice_that_brings_its_encoder_reach_workers_through_a_share
 }
 
 #[test]
+fn voices_that_a_machine_had_alone_are_there_when_it_is_alone_again() {
+    let machines = Machines::new();
+    let alone = || Server::start(&machines.folder("server"), &[]);
+    let voice = alone().upload("small", VOICE);
+    let server = machines.serve("server");
+    assert_eq!(server.get("/rvc-models").1["total"], 0);
+    drop(server);
+    let server = alone();
+    assert_eq!(server.get("/rvc-models").1["models"][0]["id"], voice.as_str());
+    result(&server, &submit(&server, &voice, TEXT));
+}
+
+#[test]
 fn a_voice_that_was_changed_on_its_way_is_refused() {
     let machines = Machines::new();
     let server = machines.serve("server");

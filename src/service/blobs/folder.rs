@@ -106,8 +106,11 @@ mod tests {
         // Others may be writing.
         FolderBlobs::shared(folder.path().join("a/b")).expect("a store");
         assert_eq!(std::fs::read_dir(folder.path().join("a/b")).expect("a folder").count(), 2);
+        // And may have hidden files of their own.
+        std::fs::write(folder.path().join("a/b/.netrc"), b"theirs").expect("a file");
         let blobs = FolderBlobs::open(folder.path().join("a/b")).expect("a store");
-        assert_eq!(std::fs::read_dir(folder.path().join("a/b")).expect("a folder").count(), 1);
+        assert_eq!(std::fs::read_dir(folder.path().join("a/b")).expect("a folder").count(), 2);
+        assert!(folder.path().join("a/b/.netrc").exists());
         blobs.delete("job-1.wav").expect("gone");
         blobs.delete("job-1.wav").expect("gone already");
         assert_eq!(blobs.get("job-1.wav").expect_err("gone").exit_code(), 66);
