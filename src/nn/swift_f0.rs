@@ -114,18 +114,8 @@ impl<B: VoiceOps> Conv<B> {
 
     /// Maps `x` `[frames, channels, bands]` to as many frames and bands.
     fn fused(&self, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
-        let x = if self.frames == 1 { x } else { with_neighbours(x, self.frames) };
-        <B as VoiceOps>::conv1d(&self.over_bands, x, fused)
+        B::conv1d_with_neighbours(&self.over_bands, x, self.frames, fused)
     }
-}
-
-/// Each of the frames in `x` `[frames, channels, bands]` between those around it, `[frames, around * channels, bands]`; zeros
-/// where there are none.
-fn with_neighbours<B: VoiceOps>(x: Tensor<B, 3>, around: usize) -> Tensor<B, 3> {
-    let [frames, channels, bands] = x.dims();
-    let beyond = Tensor::zeros([around / 2, channels, bands], &x.device());
-    let padded = Tensor::cat(vec![beyond.clone(), x, beyond], 0);
-    Tensor::cat((0..around).map(|first| padded.clone().narrow(0, first, frames)).collect(), 1)
 }
 
 /// The network's own frames: one every 256 samples, frame `i` centred on sample `256 i`.

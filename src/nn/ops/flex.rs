@@ -87,6 +87,25 @@ impl VoiceOps for Flex {
         fused(x, around, dims, |x, around, out| conv.run(x, batch, time, around, out))
     }
 
+    fn conv1d_with_neighbours(
+        conv: &Self::Conv1d,
+        x: Tensor<Self, 3>,
+        neighbours: usize,
+        around: Fused<Self, 3>,
+    ) -> Tensor<Self, 3> {
+        let [batch, channels, time] = x.dims();
+        let dims = [batch, conv.channels(), conv.length(time)];
+        fused(x, around, dims, |x, around, out| {
+            // Entries with their neighbours overlap; only what lies beyond the ends must be made.
+            let beyond = neighbours / 2 * channels * time;
+            let mut padded = Vec::with_capacity(x.len() + 2 * beyond);
+            padded.resize(beyond, 0.0);
+            padded.extend_from_slice(x);
+            padded.resize(x.len() + 2 * beyond, 0.0);
+            conv.run_apart(&padded, batch, channels, time, around, out);
+        })
+    }
+
     fn prepare_conv_transpose1d(
         weight: Tensor<Self, 3>,
         bias: Option<Tensor<Self, 1>>,

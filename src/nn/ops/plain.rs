@@ -89,6 +89,19 @@ pub fn conv1d<B: Backend>(conv: &Conv1d<B>, x: Tensor<B, 3>, fused: Fused<B, 3>)
     finish(module::conv1d(x, conv.weight.clone(), conv.bias.clone(), options), fused.after, fused.residual)
 }
 
+/// Each entry of `x` `[batch, channels, time]` between those around it, `[batch, around * channels, time]`; zeros where there
+/// are none.
+#[must_use]
+pub fn with_neighbours<B: Backend>(x: Tensor<B, 3>, around: usize) -> Tensor<B, 3> {
+    if around == 1 {
+        return x;
+    }
+    let [batch, channels, time] = x.dims();
+    let beyond = Tensor::zeros([around / 2, channels, time], &x.device());
+    let padded = Tensor::cat(vec![beyond.clone(), x, beyond], 0);
+    Tensor::cat((0..around).map(|first| padded.clone().narrow(0, first, batch)).collect(), 1)
+}
+
 /// See [`VoiceOps::conv_transpose1d`](super::VoiceOps::conv_transpose1d).
 pub fn conv_transpose1d<B: Backend>(conv: &ConvTranspose1d<B>, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
     let x = activate(x, fused.before);

@@ -16,8 +16,8 @@ use super::cpu::residual_stage::{self, ResidualStage};
 use super::cpu::tap_sum::{self, TapSum};
 use super::cpu::{Around, activation, pairs};
 use super::{
-    Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, ResidualUnit, lean,
-    plain,
+    Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, ResidualUnit, VoiceOps,
+    lean, plain,
 };
 
 /// Sums here have at most a few hundred terms of products of numbers in -1..1, whose rounding errors stay below this.
@@ -232,6 +232,24 @@ proptest! {
         around in any_around(),
     ) {
         check_conv1d(sizes, Conv1dSpec { stride, padding, dilation, groups: 1 }, around);
+    }
+
+    #[test]
+    fn conv1d_with_neighbours_equals_its_plain_twin(
+        [batch, inputs, outputs, time, reach] in [1..6_usize, 1..4_usize, 1..7_usize, 1..60_usize, 0..4_usize],
+        taps in 1..6_usize,
+        around in any_around(),
+    ) {
+        let (neighbours, spec) = (2 * reach + 1, Conv1dSpec::same(2 * taps - 1, 1));
+        let dims = [outputs, neighbours * inputs, 2 * taps - 1];
+        let (x, weight) = (noise(1, batch * inputs * time), noise(2, dims.iter().product()));
+        let (x, bias) = (tensor(&x, [batch, inputs, time]), noise(3, outputs));
+        let surroundings = Surroundings::new(around, [batch, outputs, time]);
+        let twin = plain::Conv1d { weight: tensor(&weight, dims), bias: Some(tensor(&bias, [outputs])), spec };
+        let expected = plain::conv1d(&twin, plain::with_neighbours(x.clone(), neighbours), surroundings.plain());
+        let conv = <Flex as VoiceOps>::prepare_conv1d(tensor(&weight, dims), Some(tensor(&bias, [outputs])), spec, Precision::Full);
+        let found = Flex::conv1d_with_neighbours(&conv, x, neighbours, surroundings.plain());
+        assert_close(Level::best(), &values(found), &values(expected));
     }
 
     #[test]

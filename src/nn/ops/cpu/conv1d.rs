@@ -83,9 +83,16 @@ impl Conv1d {
 
     /// Convolves `x` `[batch, in, time]` into `out` `[batch, out, length(time)]`.
     pub fn run(&self, x: &[f32], batch: usize, time: usize, around: Around, out: &mut [f32]) {
+        self.run_apart(x, batch, self.spec.groups * self.in_per_group, time, around, out);
+    }
+
+    /// As [`run`](Self::run); an entry of the batch begins `apart` channels after the one before, so that entries may share
+    /// channels.
+    pub fn run_apart(&self, x: &[f32], batch: usize, apart: usize, time: usize, around: Around, out: &mut [f32]) {
         let length = self.length(time);
         let per_row = self.signals * self.taps;
-        assert_eq!(x.len(), batch * self.spec.groups * self.in_per_group * time);
+        let channels = batch.saturating_sub(1) * apart + self.spec.groups * self.in_per_group;
+        assert!(batch == 0 || x.len() == channels * time);
         assert_eq!(out.len(), batch * self.channels() * length);
         assert!(around.residual.is_none_or(|residual| residual.len() == out.len()));
         if out.is_empty() {
@@ -105,11 +112,12 @@ impl Conv1d {
         grid.run(|index, part| {
             let start = index % tiles * tile;
             let blocks = &blocks[grid.share(blocks.len(), part)];
-            self.tile(x, index / tiles, time, start..length.min(start + tile), blocks, around, out);
+            let entry = index / tiles;
+            self.tile(&x[entry * apart * time..], entry, time, start..length.min(start + tile), blocks, around, out);
         });
     }
 
-    /// Output samples `samples` of some blocks of channels of one batch entry.
+    /// Output samples `samples` of some blocks of channels of one batch entry, with which `x` begins.
     #[allow(clippy::too_many_arguments, reason = "private: the state of one task")]
     fn tile(
         &self,
@@ -121,7 +129,7 @@ impl Conv1d {
         around: Around,
         out: Output,
     ) {
-        let Conv1dSpec { stride, dilation, groups, .. } = self.spec;
+        let Conv1dSpec { stride, dilation, .. } = self.spec;
         let length = self.length(time);
         let per_row = self.signals * self.taps;
         let row = row_stride(samples.len() + dilation * (self.taps - 1) / stride);
@@ -134,7 +142,7 @@ impl Conv1d {
             for blocks in blocks.chunk_by(|a, b| a.group == b.group) {
                 let Block { group, first, .. } = blocks[0];
                 let rows: usize = blocks.iter().map(|block| block.rows).sum();
-                let channels = (entry * groups + group) * self.in_per_group * time..;
+                let channels = group * self.in_per_group * time..;
                 self.fill(&x[channels][..self.in_per_group * time], time, samples.start, row, around, input);
                 let channel = group * self.out_per_group + first;
                 let sum = TapSum {
