@@ -36,6 +36,7 @@
 //!         recording: &recording,
 //!         pitch_curve: None,
 //!         params: &params,
+//!         own_pitch: false,
 //!         sizes: WindowSizes::default(),
 //!         output_rate_hz: None,
 //!     },

@@ -281,22 +281,21 @@ fn run_on<B: VoiceOps>(device: B::Device, plan: &ConvertPlan, progress: &Progres
     let mut converter = plan.models.engine::<B>(device, Precision::Full).converter(&files)?;
     plan.check_encodings(Some(plan.output_rate_hz.unwrap_or(converter.sample_rate_hz())))?;
     run(plan, progress, started.elapsed().as_secs_f64(), |recording, share_done| {
-        let mut params = plan.params;
-        if let Some(semitones) =
-            plan.fits_pitch.then(|| converter.own_transposition(recording, &params)).transpose()?.flatten()
-        {
-            params.transpose_semitones = semitones;
-            progress
-                .note(&format!("pitch shifted by {semitones:.1} semitones, to the voice's own; --pitch 0 keeps it"));
-        }
         let request = Request {
             recording,
             pitch_curve: curve.as_deref(),
-            params: &params,
+            params: &plan.params,
+            own_pitch: plan.fits_pitch,
             sizes: WindowSizes::default(),
             output_rate_hz: plan.output_rate_hz,
         };
-        converter.convert(request, share_done)
+        let conversion = converter.convert(request, share_done)?;
+        let semitones = conversion.transpose_semitones;
+        if semitones != plan.params.transpose_semitones {
+            progress
+                .note(&format!("pitch shifted by {semitones:.1} semitones, to the voice's own; --pitch 0 keeps it"));
+        }
+        Ok(conversion)
     })
 }
 

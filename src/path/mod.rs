@@ -139,8 +139,15 @@ impl<B: VoiceOps> Converter<B> {
     /// # Errors
     /// What the tracker reports.
     pub fn track(&mut self, audio: &[f32], params: &ConversionParams) -> Result<(Vec<f32>, Pitch)> {
+        let f0_hz = self.track_hz(audio, params)?;
+        let pitch = shape(&f0_hz, params);
+        Ok((f0_hz, pitch))
+    }
+
+    /// The f0 as tracked.
+    fn track_hz(&mut self, audio: &[f32], params: &ConversionParams) -> Result<Vec<f32>> {
         if !self.synth.has_f0() {
-            return Ok(shape(vec![0.0; audio.len() / HOP_SAMPLES + 1], params));
+            return Ok(vec![0.0; audio.len() / HOP_SAMPLES + 1]);
         }
         let mut f0_hz = self.tracker.track(audio)?;
         if self.tracker.wants_median() {
@@ -149,7 +156,7 @@ impl<B: VoiceOps> Converter<B> {
         if params.repair_octaves {
             octave::repair_octaves(&mut f0_hz);
         }
-        Ok(shape(f0_hz, params))
+        Ok(f0_hz)
     }
 
     /// The usual pitch of who speaks in the voice, in Hz, if the voice tells it.
@@ -181,10 +188,9 @@ pub fn transposition_to(own_hz: f32, f0_hz: &[f32]) -> Option<f32> {
     Some((12.0 * (own_hz / median).log2()).clamp(*TRANSPOSE_SEMITONES.start(), *TRANSPOSE_SEMITONES.end()))
 }
 
-/// The f0 as it is and as the synthesizer shall read it.
-fn shape(f0_hz: Vec<f32>, params: &ConversionParams) -> (Vec<f32>, Pitch) {
+/// An f0 as the synthesizer shall read it.
+fn shape(f0_hz: &[f32], params: &ConversionParams) -> Pitch {
     // A formant shift plays the voice faster, which raises its pitch as well.
     let ratio = semitones_to_ratio(params.transpose_semitones - params.formant_semitones);
-    let shaped = pitch::shape(&f0_hz, ratio, params.unvoiced);
-    (f0_hz, shaped)
+    pitch::shape(f0_hz, ratio, params.unvoiced)
 }

@@ -24,6 +24,9 @@ pub struct Request<'a> {
     pub pitch_curve: Option<&'a [f32]>,
     /// How to convert.
     pub params: &'a ConversionParams,
+    /// Whether the tracked pitch is shifted to the voice's own, by [`own_transposition`](Converter::own_transposition), instead
+    /// of by the parameters'; the voice may not tell its own, nothing may be voiced, or a curve be given: then by theirs.
+    pub own_pitch: bool,
     /// Where to cut.
     pub sizes: WindowSizes,
     /// Rate of the result in Hz; `None` for the voice's.
@@ -93,18 +96,29 @@ impl<B: VoiceOps> Converter<B> {
     /// # Errors
     /// Parameters, rates, samples or a pitch curve out of range, or a speaker that the voice lacks.
     pub fn convert(&mut self, request: Request<'_>, progress: &mut dyn FnMut(f64)) -> Result<Conversion> {
-        let Request { recording, params, sizes, .. } = request;
+        let Request { recording, sizes, .. } = request;
         request.validate()?;
+        let params = &mut { *request.params };
         self.synth.restart_noise(params.noise);
         let mut times = StageTimes::default();
 
         let audio = times.measure(Stage::Source, || source::prepare(recording))?;
         let padded = pad(&audio, sizes.pad, sizes.pad + HOP_SAMPLES + UNIT_REACH, Edge::Reflect);
         let tracked = &padded[..audio.len() + 2 * sizes.pad];
-        let (f0_hz, pitch) = times.measure(Stage::Pitch, || match request.pitch_curve {
-            Some(curve) => Ok(super::shape(place(curve, tracked.len(), sizes), params)),
-            None => self.track(tracked, params),
+        let inside = sizes.pad / HOP_SAMPLES..sizes.pad / HOP_SAMPLES + audio.len() / HOP_SAMPLES + 1;
+        let (f0_hz, pitch) = times.measure(Stage::Pitch, || {
+            let f0_hz = match request.pitch_curve {
+                Some(curve) => place(curve, tracked.len(), sizes),
+                None => self.track_hz(tracked, params)?,
+            };
+            if request.own_pitch && request.pitch_curve.is_none() {
+                let own = self.transposition_of(&audio, &f0_hz[inside.clone()]);
+                params.transpose_semitones = own.unwrap_or(params.transpose_semitones);
+            }
+            let pitch = super::shape(&f0_hz, params);
+            Ok((f0_hz, pitch))
         })?;
+        let params = &*params;
         progress(PITCH_SHARE);
         let mut voice = Vec::new();
         let samples = audio.len().max(1) as f64;
@@ -122,17 +136,10 @@ impl<B: VoiceOps> Converter<B> {
         let voice = times.measure(Stage::Sink, || self.finish(voice, &audio, request))?;
         progress(1.0);
 
-        let inside = |track: &[f32], ratio: f32| {
-            track
-                .iter()
-                .skip(sizes.pad / HOP_SAMPLES)
-                .take(audio.len() / HOP_SAMPLES + 1)
-                .map(|hz| hz * ratio)
-                .collect()
-        };
+        let after_ratio = semitones_to_ratio(params.formant_semitones);
         Ok(Conversion {
-            f0_before_hz: inside(&f0_hz, 1.0),
-            f0_after_hz: inside(&pitch.f0_hz, semitones_to_ratio(params.formant_semitones)),
+            f0_before_hz: f0_hz[inside.clone()].to_vec(),
+            f0_after_hz: pitch.f0_hz[inside].iter().map(|hz| hz * after_ratio).collect(),
             transpose_semitones: params.transpose_semitones,
             audio: voice,
             times,
@@ -145,16 +152,24 @@ impl<B: VoiceOps> Converter<B> {
     /// # Errors
     /// A recording that is empty, holds what is no number, or has a rate that cannot be converted.
     pub fn own_transposition(&mut self, recording: &Recording, params: &ConversionParams) -> Result<Option<f32>> {
-        let Some(own_hz) = self.pitch_hz() else { return Ok(None) };
+        if self.pitch_hz().is_none() {
+            return Ok(None);
+        }
         let sizes = WindowSizes::default();
-        Request { recording, pitch_curve: None, params, sizes, output_rate_hz: None }.validate()?;
+        Request { recording, pitch_curve: None, params, own_pitch: true, sizes, output_rate_hz: None }.validate()?;
         let audio = source::prepare(recording)?;
-        let (mut f0_hz, _) = self.track(&audio, params)?;
+        let f0_hz = self.track_hz(&audio, params)?;
+        Ok(self.transposition_of(&audio, &f0_hz))
+    }
+
+    /// The same of 16 kHz audio whose f0 is known.
+    fn transposition_of(&self, audio: &[f32], f0_hz: &[f32]) -> Option<f32> {
         // A hum in the pauses is no speech.
         let levels: Vec<f32> = audio.chunks(HOP_SAMPLES).map(source::peak).collect();
         let loudest = levels.iter().copied().fold(0.0, f32::max);
-        f0_hz.iter_mut().zip(&levels).filter(|(_, level)| **level < SPEECH * loudest).for_each(|(hz, _)| *hz = 0.0);
-        Ok(super::transposition_to(own_hz, &f0_hz))
+        let spoken = |&(_, level): &(&f32, &f32)| *level >= SPEECH * loudest;
+        let f0_hz: Vec<f32> = f0_hz.iter().zip(&levels).filter(spoken).map(|(hz, _)| *hz).collect();
+        super::transposition_to(self.pitch_hz()?, &f0_hz)
     }
 
     /// Length, loudness, rate and peak of the joined voice.

@@ -25,7 +25,7 @@ fn recording(samples: usize, sample_rate_hz: u32) -> Recording {
 const SMALL: WindowSizes = WindowSizes { pad: 1_600, search: 800, spacing: 6_400, longest: 8_000 };
 
 fn request<'a>(recording: &'a Recording, params: &'a ConversionParams) -> Request<'a> {
-    Request { recording, pitch_curve: None, params, sizes: SMALL, output_rate_hz: None }
+    Request { recording, pitch_curve: None, params, own_pitch: false, sizes: SMALL, output_rate_hz: None }
 }
 
 fn convert(has_f0: bool, request: Request<'_>) -> Result<Conversion, Error> {

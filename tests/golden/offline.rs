@@ -20,7 +20,14 @@ const TOLERANCE_STEPS: i32 = 2;
 fn assert_matches_the_reference(name: &str, case: &Case, sizes: WindowSizes, params: ConversionParams) {
     let golden = Golden::open(name);
     let recording = Recording { samples: golden.f32("in.wav"), sample_rate_hz: 16_000 };
-    let request = Request { recording: &recording, pitch_curve: None, params: &params, sizes, output_rate_hz: None };
+    let request = Request {
+        recording: &recording,
+        pitch_curve: None,
+        params: &params,
+        own_pitch: false,
+        sizes,
+        output_rate_hz: None,
+    };
     let conversion = case.converter().convert(request, &mut |_| {}).expect("a conversion");
 
     let pitch = golden.f32("mid.pitchf");

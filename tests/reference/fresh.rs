@@ -223,8 +223,14 @@ fn whole_conversions_are_the_references_within_two_steps_of_16_bits_and_the_last
         let mut converter = Engine::<Cpu>::new(Default::default()).converter(&files).expect("a converter");
         let recording = Recording { samples: golden.f32("wav"), sample_rate_hz: 16_000 };
         let sizes = WindowSizes::default();
-        let request =
-            Request { recording: &recording, pitch_curve: None, params: &params, sizes, output_rate_hz: None };
+        let request = Request {
+            recording: &recording,
+            pitch_curve: None,
+            params: &params,
+            own_pitch: false,
+            sizes,
+            output_rate_hz: None,
+        };
         let found = converter.convert(request, &mut |_| {}).expect("a conversion").audio.samples;
         let expected = golden.i64("pcm");
         assert_eq!(found.len(), expected.len(), "seed {}: {name}: length", seed());

@@ -173,6 +173,7 @@ fn measure<B: VoiceOps>(device: B::Device, place: &str, args: &BenchArgs) -> Res
             recording: &recording,
             pitch_curve: None,
             params: &params,
+            own_pitch: false,
             sizes: WindowSizes::default(),
             output_rate_hz: None,
         };

@@ -257,20 +257,18 @@ fn convert(
     let started = Instant::now();
     let mut conversion = params.conversion();
     // All parts of a text are shifted alike.
-    let transpose_semitones = match (params.rvc_pitch, outcome.transpose_semitones) {
-        (Some(given), _) | (None, Some(given)) => given,
-        (None, None) => in_pool(|| converter.own_transposition(recording, &conversion))?.unwrap_or_default(),
-    };
-    conversion.transpose_semitones = transpose_semitones;
-    outcome.transpose_semitones = Some(transpose_semitones);
+    let shift = params.rvc_pitch.or(outcome.transpose_semitones);
+    conversion.transpose_semitones = shift.unwrap_or_default();
     let request = Request {
         recording,
         pitch_curve: None,
         params: &conversion,
+        own_pitch: shift.is_none(),
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };
     let converted = in_pool(|| converter.convert(request, &mut |share| progress(share)))?;
+    outcome.transpose_semitones = Some(converted.transpose_semitones);
     outcome.conversion_seconds += started.elapsed().as_secs_f64();
     Ok(converted.audio)
 }
