@@ -16,7 +16,10 @@ pub struct Op {
 }
 
 /// The headers of `kernels/`, those that include others first.
-const HEADERS: [(&str, &str); 2] = [
+const HEADERS: [(&str, &str); 5] = [
+    ("#include \"convolve.cuh\"", include_str!("../../kernels/convolve.cuh")),
+    ("#include \"tiles.cuh\"", include_str!("../../kernels/tiles.cuh")),
+    ("#include \"epilogue.cuh\"", include_str!("../../kernels/epilogue.cuh")),
     ("#include \"spectrum.cuh\"", include_str!("../../kernels/spectrum.cuh")),
     ("#include \"syrinx.cuh\"", include_str!("../../kernels/syrinx.cuh")),
 ];
@@ -135,7 +138,7 @@ impl<M: Machine, T: Pod> Buffer<M, T> {
 }
 
 /// Most parameters a kernel has.
-const MOST_ARGUMENTS: usize = 16;
+const MOST_ARGUMENTS: usize = 32;
 
 /// One launch of a kernel. Only the wrappers of [`super::ops`], which know what each kernel may touch, make one.
 #[derive(Debug)]
@@ -166,6 +169,12 @@ impl Launch {
     /// The same with `rows` rows of blocks.
     pub(super) fn rows(mut self, rows: usize) -> Self {
         self.grid[1] = rows;
+        self
+    }
+
+    /// The same with `layers` layers of rows of blocks.
+    pub(super) fn layers(mut self, layers: usize) -> Self {
+        self.grid[2] = layers;
         self
     }
 
@@ -204,6 +213,11 @@ impl Launch {
         self.word(value as u64)
     }
 
+    /// Adds two of them.
+    pub(super) fn sizes(self, [first, second]: [usize; 2]) -> Self {
+        self.size(first).size(second)
+    }
+
     /// Adds a `float`.
     pub(super) fn f32(self, value: f32) -> Self {
         self.word(value.to_bits().into())
@@ -225,9 +239,9 @@ impl Launch {
                 value,
             ));
         }
-        if self.grid[1] > most_rows {
-            let name = format!("rows of blocks of kernel `{}`", self.kernel.name);
-            return Err(Error::argument(name, format!("up to {most_rows}"), self.grid[1]));
+        if let Some(rows) = self.grid[1..].iter().find(|&&rows| rows > most_rows) {
+            let name = format!("rows or layers of blocks of kernel `{}`", self.kernel.name);
+            return Err(Error::argument(name, format!("up to {most_rows}"), rows));
         }
         if self.grid.contains(&0) { Ok(()) } else { machine.launch(&self) }
     }

@@ -102,8 +102,9 @@ fn build(ops: &[(&str, String)]) -> Library {
     } else {
         flags.push("-O2");
     }
-    let headers = ["kernels/syrinx.cuh", "kernels/spectrum.cuh", "tests/kernels/host.hpp"];
-    let headers = headers.map(|path| std::fs::read_to_string(root.join(path)).expect("a header"));
+    let headers = ["syrinx", "spectrum", "epilogue", "tiles", "convolve"].map(|name| format!("kernels/{name}.cuh"));
+    let headers = headers.into_iter().chain(["tests/kernels/host.hpp".to_owned()]);
+    let headers: Vec<_> = headers.map(|path| std::fs::read_to_string(root.join(path)).expect("a header")).collect();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kernels");
     std::fs::create_dir_all(&folder).expect("a folder for objects");
     let object = |(name, text): &(&str, String)| {

@@ -1,7 +1,9 @@
 //! The CUDA kernels without a GPU: the same sources run on this CPU, compared with their twins in Rust, plainly and
 //! under sanitizers; and compiled by nvcc for every architecture meant. Needs `g++`; `make test-cuda` runs it all.
 
+mod around;
 mod audio;
+mod convolutions;
 mod device;
 #[allow(unsafe_code, reason = "the stand-in calls kernels, as a device would")]
 mod host;

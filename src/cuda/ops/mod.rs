@@ -1,21 +1,26 @@
-//! One safe wrapper per kernel: checks lengths, chooses the grid, passes the arguments.
+//! Safe wrappers of the kernels: they check lengths, choose the grid, pass the arguments.
 //!
 //! The wrappers are generic over the [`Machine`](super::Machine): tests run them, and with them the kernels, on a CPU.
 //! What each kernel computes, and its twin on the CPU, stands in its source under `kernels/`.
 
+mod conv;
 mod crepe_path;
 mod envelope;
+mod epilogue;
 mod harmonic_source;
 mod log_mel;
 mod retrieval;
 mod salience;
 mod sola;
 mod swift_f0;
+mod tiles;
 mod track;
 mod yin;
 
+pub use conv::{ConvShape, conv, prepare_conv};
 pub use crepe_path::{CrepePath, crepe_smooth};
 pub use envelope::{envelope_mix, envelope_rms};
+pub use epilogue::Epilogue;
 pub use harmonic_source::{SourceShape, harmonic_source};
 pub use log_mel::{LogMelFrames, LogMelTables};
 pub use retrieval::{Neighbours, retrieval_blend, retrieval_nearest};
@@ -35,9 +40,11 @@ macro_rules! ops {
 }
 
 ops! {
-    CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", HARMONIC_SOURCE_OP "harmonic_source", LOG_MEL_OP "log_mel",
-    MEDIAN_OP "median", OCTAVE_OP "octave", PITCH_SHAPE_OP "pitch_shape", RETRIEVAL_OP "retrieval",
-    SALIENCE_OP "salience", SOLA_OP "sola", SWIFT_F0_OP "swift_f0", YIN_OP "yin"
+    CONV_OP "conv",
+    CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", HARMONIC_SOURCE_OP "harmonic_source",
+    LOG_MEL_OP "log_mel", MEDIAN_OP "median", OCTAVE_OP "octave",
+    PITCH_SHAPE_OP "pitch_shape", RETRIEVAL_OP "retrieval", SALIENCE_OP "salience", SOLA_OP "sola",
+    SUM_PARTS_OP "sum_parts", SWIFT_F0_OP "swift_f0", YIN_OP "yin"
 }
 
 /// The kernels, each with its file and the threads of its blocks.
@@ -50,6 +57,12 @@ macro_rules! kernels {
 }
 
 kernels! {
+    CONV_64X64 "conv_64x64" CONV_OP 256,
+    CONV_32X128 "conv_32x128" CONV_OP 256,
+    CONV_32X32 "conv_32x32" CONV_OP 128,
+    CONV_64X64_TF32 "conv_64x64_tf32" CONV_OP 256,
+    CONV_32X128_TF32 "conv_32x128_tf32" CONV_OP 256,
+    CONV_32X32_TF32 "conv_32x32_tf32" CONV_OP 128,
     CREPE_PATH "crepe_path" CREPE_PATH_OP 384,
     CREPE_SMOOTH "crepe_smooth" CREPE_PATH_OP 128,
     ENVELOPE_RMS "envelope_rms" ENVELOPE_OP 256,
@@ -64,6 +77,7 @@ kernels! {
     SALIENCE "salience" SALIENCE_OP 128,
     SOLA_SCORES "sola_scores" SOLA_OP 256,
     SOLA_JOIN "sola_join" SOLA_OP 256,
+    SUM_PARTS "sum_parts" SUM_PARTS_OP 256,
     SWIFT_F0 "swift_f0" SWIFT_F0_OP 256,
     YIN "yin" YIN_OP 352
 }
