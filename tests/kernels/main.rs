@@ -10,6 +10,7 @@ mod host;
 mod joins;
 mod noise;
 mod nvcc;
+mod products;
 mod proof;
 mod retrieval;
 mod sanitized;

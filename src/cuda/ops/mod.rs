@@ -9,6 +9,7 @@ mod envelope;
 mod epilogue;
 mod harmonic_source;
 mod log_mel;
+mod matmul;
 mod retrieval;
 mod salience;
 mod sola;
@@ -23,6 +24,7 @@ pub use envelope::{envelope_mix, envelope_rms};
 pub use epilogue::Epilogue;
 pub use harmonic_source::{SourceShape, harmonic_source};
 pub use log_mel::{LogMelFrames, LogMelTables};
+pub use matmul::{MatmulShape, Strides, matmul, prepare_linear};
 pub use retrieval::{Neighbours, retrieval_blend, retrieval_nearest};
 pub use salience::{Decoding, salience};
 pub use sola::{sola_join, sola_scores};
@@ -42,7 +44,7 @@ macro_rules! ops {
 ops! {
     CONV_OP "conv",
     CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", HARMONIC_SOURCE_OP "harmonic_source",
-    LOG_MEL_OP "log_mel", MEDIAN_OP "median", OCTAVE_OP "octave",
+    LOG_MEL_OP "log_mel", MATMUL_OP "matmul", MEDIAN_OP "median", OCTAVE_OP "octave",
     PITCH_SHAPE_OP "pitch_shape", RETRIEVAL_OP "retrieval", SALIENCE_OP "salience", SOLA_OP "sola",
     SUM_PARTS_OP "sum_parts", SWIFT_F0_OP "swift_f0", YIN_OP "yin"
 }
@@ -69,6 +71,10 @@ kernels! {
     ENVELOPE_MIX "envelope_mix" ENVELOPE_OP 256,
     HARMONIC_SOURCE "harmonic_source" HARMONIC_SOURCE_OP 256,
     LOG_MEL "log_mel" LOG_MEL_OP 128,
+    MATMUL_64X64 "matmul_64x64" MATMUL_OP 256,
+    MATMUL_32X32 "matmul_32x32" MATMUL_OP 128,
+    MATMUL_64X64_TF32 "matmul_64x64_tf32" MATMUL_OP 256,
+    MATMUL_32X32_TF32 "matmul_32x32_tf32" MATMUL_OP 128,
     MEDIAN "median" MEDIAN_OP 128,
     OCTAVE "octave" OCTAVE_OP 128,
     PITCH_SHAPE "pitch_shape" PITCH_SHAPE_OP 128,
