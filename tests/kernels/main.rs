@@ -18,3 +18,4 @@ mod source;
 mod spectra;
 mod support;
 mod tracks;
+mod transposed;

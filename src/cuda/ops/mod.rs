@@ -4,6 +4,7 @@
 //! What each kernel computes, and its twin on the CPU, stands in its source under `kernels/`.
 
 mod conv;
+mod conv_transpose;
 mod crepe_path;
 mod envelope;
 mod epilogue;
@@ -19,6 +20,7 @@ mod track;
 mod yin;
 
 pub use conv::{ConvShape, conv, prepare_conv};
+pub use conv_transpose::{ConvTransposeShape, conv_transpose, prepare_conv_transpose};
 pub use crepe_path::{CrepePath, crepe_smooth};
 pub use envelope::{envelope_mix, envelope_rms};
 pub use epilogue::Epilogue;
@@ -42,7 +44,7 @@ macro_rules! ops {
 }
 
 ops! {
-    CONV_OP "conv",
+    CONV_OP "conv", CONV_TRANSPOSE_OP "conv_transpose",
     CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", HARMONIC_SOURCE_OP "harmonic_source",
     LOG_MEL_OP "log_mel", MATMUL_OP "matmul", MEDIAN_OP "median", OCTAVE_OP "octave",
     PITCH_SHAPE_OP "pitch_shape", RETRIEVAL_OP "retrieval", SALIENCE_OP "salience", SOLA_OP "sola",
@@ -65,6 +67,8 @@ kernels! {
     CONV_64X64_TF32 "conv_64x64_tf32" CONV_OP 256,
     CONV_32X128_TF32 "conv_32x128_tf32" CONV_OP 256,
     CONV_32X32_TF32 "conv_32x32_tf32" CONV_OP 128,
+    CONV_TRANSPOSE_64X64 "conv_transpose_64x64" CONV_TRANSPOSE_OP 256,
+    CONV_TRANSPOSE_32X32 "conv_transpose_32x32" CONV_TRANSPOSE_OP 128,
     CREPE_PATH "crepe_path" CREPE_PATH_OP 384,
     CREPE_SMOOTH "crepe_smooth" CREPE_PATH_OP 128,
     ENVELOPE_RMS "envelope_rms" ENVELOPE_OP 256,
