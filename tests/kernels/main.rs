@@ -13,6 +13,7 @@ mod nvcc;
 mod products;
 mod proof;
 mod retrieval;
+mod rows;
 mod sanitized;
 mod source;
 mod spectra;

@@ -3,12 +3,16 @@
 //! The wrappers are generic over the [`Machine`](super::Machine): tests run them, and with them the kernels, on a CPU.
 //! What each kernel computes, and its twin on the CPU, stands in its source under `kernels/`.
 
+mod activate;
+mod attention;
 mod conv;
 mod conv_transpose;
 mod crepe_path;
 mod envelope;
 mod epilogue;
+mod gru;
 mod harmonic_source;
+mod layer_norm;
 mod log_mel;
 mod matmul;
 mod retrieval;
@@ -19,12 +23,16 @@ mod tiles;
 mod track;
 mod yin;
 
+pub use activate::{activate, gate};
+pub use attention::{AttentionShape, Distances, attention};
 pub use conv::{ConvShape, conv, prepare_conv};
 pub use conv_transpose::{ConvTransposeShape, conv_transpose, prepare_conv_transpose};
 pub use crepe_path::{CrepePath, crepe_smooth};
 pub use envelope::{envelope_mix, envelope_rms};
 pub use epilogue::Epilogue;
+pub use gru::{Directions, GruShape, gru};
 pub use harmonic_source::{SourceShape, harmonic_source};
+pub use layer_norm::layer_norm;
 pub use log_mel::{LogMelFrames, LogMelTables};
 pub use matmul::{MatmulShape, Strides, matmul, prepare_linear};
 pub use retrieval::{Neighbours, retrieval_blend, retrieval_nearest};
@@ -44,9 +52,9 @@ macro_rules! ops {
 }
 
 ops! {
-    CONV_OP "conv", CONV_TRANSPOSE_OP "conv_transpose",
-    CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", HARMONIC_SOURCE_OP "harmonic_source",
-    LOG_MEL_OP "log_mel", MATMUL_OP "matmul", MEDIAN_OP "median", OCTAVE_OP "octave",
+    ACTIVATE_OP "activate", ATTENTION_OP "attention", CONV_OP "conv", CONV_TRANSPOSE_OP "conv_transpose",
+    CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", GRU_STEP_OP "gru_step", HARMONIC_SOURCE_OP "harmonic_source",
+    LAYER_NORM_OP "layer_norm", LOG_MEL_OP "log_mel", MATMUL_OP "matmul", MEDIAN_OP "median", OCTAVE_OP "octave",
     PITCH_SHAPE_OP "pitch_shape", RETRIEVAL_OP "retrieval", SALIENCE_OP "salience", SOLA_OP "sola",
     SUM_PARTS_OP "sum_parts", SWIFT_F0_OP "swift_f0", YIN_OP "yin"
 }
@@ -61,6 +69,9 @@ macro_rules! kernels {
 }
 
 kernels! {
+    ACTIVATE_ALL "activate_all" ACTIVATE_OP 256,
+    GATE "gate" ACTIVATE_OP 256,
+    ATTENTION "attention" ATTENTION_OP 128,
     CONV_64X64 "conv_64x64" CONV_OP 256,
     CONV_32X128 "conv_32x128" CONV_OP 256,
     CONV_32X32 "conv_32x32" CONV_OP 128,
@@ -73,7 +84,9 @@ kernels! {
     CREPE_SMOOTH "crepe_smooth" CREPE_PATH_OP 128,
     ENVELOPE_RMS "envelope_rms" ENVELOPE_OP 256,
     ENVELOPE_MIX "envelope_mix" ENVELOPE_OP 256,
+    GRU_STEP "gru_step" GRU_STEP_OP 256,
     HARMONIC_SOURCE "harmonic_source" HARMONIC_SOURCE_OP 256,
+    LAYER_NORM "layer_norm" LAYER_NORM_OP 128,
     LOG_MEL "log_mel" LOG_MEL_OP 128,
     MATMUL_64X64 "matmul_64x64" MATMUL_OP 256,
     MATMUL_32X32 "matmul_32x32" MATMUL_OP 128,
