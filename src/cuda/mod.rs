@@ -19,8 +19,10 @@ pub mod networks;
 pub mod ops;
 #[allow(unsafe_code, reason = "driver and compiler are C libraries, loaded when asked for")]
 pub mod probe;
+pub mod trace;
+mod view;
 
-pub use device::{Device, DeviceMemory};
-pub use launch::{Buffer, Kernel, Launch, Machine, Op};
+pub use device::{Device, DeviceGraph, DeviceMemory};
+pub use launch::{Buffer, Graphs, Kernel, Launch, Machine, Op};
 pub use modules::{Module, ModuleCache};
 pub use probe::{Gap, GpuFacts};

@@ -8,6 +8,7 @@ mod device;
 #[allow(unsafe_code, reason = "the stand-in calls kernels, as a device would")]
 mod host;
 mod joins;
+mod networks;
 mod noise;
 mod nvcc;
 mod products;
@@ -18,5 +19,6 @@ mod sanitized;
 mod source;
 mod spectra;
 mod support;
+mod trace;
 mod tracks;
 mod transposed;

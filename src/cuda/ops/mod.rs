@@ -19,6 +19,7 @@ mod retrieval;
 mod salience;
 mod sola;
 mod swift_f0;
+pub(super) mod tensors;
 mod tiles;
 mod track;
 mod yin;
@@ -54,9 +55,10 @@ macro_rules! ops {
 ops! {
     ACTIVATE_OP "activate", ATTENTION_OP "attention", CONV_OP "conv", CONV_TRANSPOSE_OP "conv_transpose",
     CREPE_PATH_OP "crepe_path", ENVELOPE_OP "envelope", GRU_STEP_OP "gru_step", HARMONIC_SOURCE_OP "harmonic_source",
-    LAYER_NORM_OP "layer_norm", LOG_MEL_OP "log_mel", MATMUL_OP "matmul", MEDIAN_OP "median", OCTAVE_OP "octave",
-    PITCH_SHAPE_OP "pitch_shape", RETRIEVAL_OP "retrieval", SALIENCE_OP "salience", SOLA_OP "sola",
-    SUM_PARTS_OP "sum_parts", SWIFT_F0_OP "swift_f0", YIN_OP "yin"
+    LAYER_NORM_OP "layer_norm", LOG_MEL_OP "log_mel", MAP_OP "map", MATMUL_OP "matmul", MEDIAN_OP "median",
+    OCTAVE_OP "octave", PITCH_SHAPE_OP "pitch_shape", POOL_OP "pool", REDUCE_OP "reduce", RETRIEVAL_OP "retrieval",
+    SALIENCE_OP "salience", SELECT_OP "select", SOLA_OP "sola", SUM_PARTS_OP "sum_parts", SWIFT_F0_OP "swift_f0",
+    YIN_OP "yin"
 }
 
 /// The kernels, each with its file and the threads of its blocks.
@@ -88,6 +90,7 @@ kernels! {
     HARMONIC_SOURCE "harmonic_source" HARMONIC_SOURCE_OP 256,
     LAYER_NORM "layer_norm" LAYER_NORM_OP 128,
     LOG_MEL "log_mel" LOG_MEL_OP 128,
+    MAP "map" MAP_OP 256,
     MATMUL_64X64 "matmul_64x64" MATMUL_OP 256,
     MATMUL_32X32 "matmul_32x32" MATMUL_OP 128,
     MATMUL_64X64_TF32 "matmul_64x64_tf32" MATMUL_OP 256,
@@ -95,9 +98,12 @@ kernels! {
     MEDIAN "median" MEDIAN_OP 128,
     OCTAVE "octave" OCTAVE_OP 128,
     PITCH_SHAPE "pitch_shape" PITCH_SHAPE_OP 128,
+    POOL "pool" POOL_OP 256,
+    REDUCE "reduce" REDUCE_OP 128,
     RETRIEVAL_NEAREST "retrieval_nearest" RETRIEVAL_OP 256,
     RETRIEVAL_BLEND "retrieval_blend" RETRIEVAL_OP 256,
     SALIENCE "salience" SALIENCE_OP 128,
+    SELECT "select" SELECT_OP 256,
     SOLA_SCORES "sola_scores" SOLA_OP 256,
     SOLA_JOIN "sola_join" SOLA_OP 256,
     SUM_PARTS "sum_parts" SUM_PARTS_OP 256,
