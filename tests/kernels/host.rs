@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libloading::Library;
@@ -47,6 +47,8 @@ pub struct Host {
     keeping: Mutex<Option<Vec<Launch>>>,
     /// How often kept launches were repeated.
     repeats: AtomicUsize,
+    /// Whether it keeps no launches.
+    forgetful: AtomicBool,
 }
 
 enum Built {
@@ -82,7 +84,18 @@ impl Host {
     }
 
     fn from(library: Built, order: Order) -> Self {
-        Self { library, order, keeping: Mutex::new(None), repeats: AtomicUsize::new(0) }
+        Self {
+            library,
+            order,
+            keeping: Mutex::new(None),
+            repeats: AtomicUsize::new(0),
+            forgetful: AtomicBool::new(false),
+        }
+    }
+
+    /// Has it keep no launches from now on, as a driver may refuse to.
+    pub fn keep_none(&self) {
+        self.forgetful.store(true, Ordering::Relaxed);
     }
 
     /// How often kept launches were repeated.
@@ -306,6 +319,9 @@ impl Graphs for Host {
     type Graph = Kept;
 
     fn keep(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Kept> {
+        if self.forgetful.load(Ordering::Relaxed) {
+            return Err(Error::device("stand-in", "it keeps no launches", "none"));
+        }
         if let Built::Gpu(device) = self.library {
             return device.keep(work).map(Kept::Gpu);
         }

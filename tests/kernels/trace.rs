@@ -218,6 +218,38 @@ fn another_weight_of_the_same_shape_is_told_apart() {
 }
 
 #[test]
+fn a_machine_that_keeps_no_launches_is_told_each() {
+    let device = device();
+    Host::opened(device.number).expect("a stand-in").keep_none();
+    let weight = tensor::<Trace, 1>(9, [16], &device);
+    let twin = tensor::<Cpu, 1>(9, [16], &Default::default());
+    for run in 0..4 {
+        let found = values(tensor::<Trace, 1>(run, [16], &device) * weight.clone());
+        let expected = values(tensor::<Cpu, 1>(run, [16], &Default::default()) * twin.clone());
+        assert_same("value", &found, &expected, 1e-6);
+    }
+    assert_eq!(repeats(device), 0);
+}
+
+#[test]
+fn a_tensor_on_the_device_enters_a_repeated_trace_beside_others() {
+    fn steps<B: Backend>(device: &B::Device) -> Vec<f32> {
+        let step = |seed| {
+            let from_before: Tensor<B, 1> = tensor::<B, 1>(seed, [70], device).exp();
+            // Read, so that it is on the device when the next trace begins; then used up there, between two others.
+            let read = values(from_before.clone());
+            let (x, y): (Tensor<B, 1>, Tensor<B, 1>) =
+                (tensor(seed + 50, [70], device), tensor(seed + 90, [70], device));
+            [read, values(x * from_before - y)].concat()
+        };
+        (0..6).flat_map(step).collect()
+    }
+    let device = device();
+    assert_same("value", &steps::<Trace>(&device), &steps::<Cpu>(&Default::default()), 1e-6);
+    assert!(repeats(device) >= 8, "{}", repeats(device));
+}
+
+#[test]
 fn threads_share_a_device() {
     let device = device();
     let weight = tensor::<Trace, 2>(50, [6, 6], &device).exp();

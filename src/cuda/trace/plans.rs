@@ -42,6 +42,8 @@ struct Known<M: Graphs> {
 struct Binding<M: Graphs> {
     fixed: Fixed,
     ready: Option<Arc<Ready<M>>>,
+    /// Whether the machine could not keep its launches.
+    refused: bool,
     last_used: u64,
 }
 
@@ -110,11 +112,11 @@ impl<M: Graphs> Plans<M> {
             binding.last_used = self.clock;
             return match &binding.ready {
                 Some(ready) => Way::Repeat(Arc::clone(ready)),
-                None if values(&known.plan) <= MOST_KEPT_VALUES => Way::Keep,
+                None if !binding.refused && values(&known.plan) <= MOST_KEPT_VALUES => Way::Keep,
                 None => Way::Once,
             };
         }
-        known.bindings.push(Binding { fixed: fixed.clone(), ready: None, last_used: self.clock });
+        known.bindings.push(Binding { fixed: fixed.clone(), ready: None, refused: false, last_used: self.clock });
         // Tensors that change too often to be found again would be remembered without end.
         let waiting = known.bindings.iter().filter(|binding| binding.ready.is_none()).count();
         if waiting > MOST_PROGRAMS {
@@ -123,6 +125,12 @@ impl<M: Graphs> Plans<M> {
             known.bindings.retain(|binding| binding.ready.is_some() || Some(binding.last_used) != oldest);
         }
         Way::Once
+    }
+
+    /// Remembers that launches could not be kept, so that it is not tried again.
+    pub fn refuse(&mut self, program: &Program, fixed: &Fixed) {
+        let bindings = self.known.get_mut(program).into_iter().flat_map(|known| &mut known.bindings);
+        bindings.filter(|binding| binding.fixed == *fixed).for_each(|binding| binding.refused = true);
     }
 
     /// Keeps what was made ready.

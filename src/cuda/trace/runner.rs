@@ -242,11 +242,18 @@ impl<M: Graphs> State<M> {
         let ready = match self.plans.way(&program, &fixed) {
             Way::Once => None,
             Way::Repeat(ready) => Some(ready),
-            Way::Keep => {
-                let ready = Arc::new(self.prepare(machine, &plan, &sources, &fixed)?);
-                self.plans.keep(&program, &fixed, Arc::clone(&ready));
-                Some(ready)
-            }
+            Way::Keep => match self.prepare(machine, &plan, &sources, &fixed) {
+                Ok(ready) => {
+                    let ready = Arc::new(ready);
+                    self.plans.keep(&program, &fixed, Arc::clone(&ready));
+                    Some(ready)
+                }
+                Err(failure) => {
+                    tracing::warn!("{failure}; each launch of this network is told to the GPU anew");
+                    self.plans.refuse(&program, &fixed);
+                    None
+                }
+            },
         };
         match ready {
             Some(ready) => {
@@ -356,29 +363,26 @@ fn copy_values<M: Graphs>(machine: &M, from: &Buffer<M, f32>, to: &mut Buffer<M,
     map(machine, Function::Copy, [0; 2], &[Input { buffer: from, view: &view }], to, &view)
 }
 
-/// Copies the tensors that are others each time to where the plan has them: those from here all at once.
+/// Copies the tensors that are others each time to where the plan has them: all at once, if all are here.
 fn enter<M: Graphs>(machine: &M, ready: &Ready<M>, sources: &[Source<M>], fixed: &[Option<TensorId>]) -> Result<()> {
-    let mut staged = vec![0_u32; ready.entry.len()];
-    let (mut first, mut any) = (0, false);
-    let moved = sources.iter().zip(fixed).enumerate().filter(|(_, (_, fixed))| fixed.is_none());
-    let mut there = Vec::new();
-    for (number, (source, _)) in moved {
+    let moved = || sources.iter().zip(fixed).enumerate().filter(|(_, (_, fixed))| fixed.is_none());
+    let mut staged = Vec::with_capacity(ready.entry.len());
+    for (number, (source, _)) in moved() {
         match &source.content {
             Content::Here(words) => {
-                staged[first..first + words.len()].copy_from_slice(words);
-                any = true;
+                staged.extend_from_slice(words);
+                staged.resize(staged.len().next_multiple_of(ALIGNMENT), 0);
             }
-            Content::There(buffer) => there.push((number, buffer)),
+            Content::There(buffer) => copy_values(machine, buffer, &mut ready.memory.given[number].clone())?,
         }
-        first += source.content.len().next_multiple_of(ALIGNMENT);
     }
-    if any {
-        ready.entry.clone().write(machine, bytemuck::cast_slice(&staged))?;
+    if staged.len() == ready.entry.len() {
+        return ready.entry.clone().write(machine, bytemuck::cast_slice(&staged));
     }
-    for (number, buffer) in there {
-        copy_values(machine, buffer, &mut ready.memory.given[number].clone())?;
-    }
-    Ok(())
+    moved().try_for_each(|(number, (source, _))| match &source.content {
+        Content::Here(words) => ready.memory.given[number].clone().write(machine, bytemuck::cast_slice(words)),
+        Content::There(_) => Ok(()),
+    })
 }
 
 /// What a plan reads at its end.
