@@ -91,9 +91,12 @@ impl View {
 
     /// Backwards along `axes`.
     pub fn flipped(&self, axes: &[usize]) -> Self {
-        let cut = |(dim, &len): (usize, &usize)| match axes.contains(&dim) {
-            true => Cut { first: len.saturating_sub(1), step: -1, len },
-            false => Cut { first: 0, step: 1, len },
+        let cut = |(dim, &len): (usize, &usize)| {
+            if axes.contains(&dim) {
+                Cut { first: len.saturating_sub(1), step: -1, len }
+            } else {
+                Cut { first: 0, step: 1, len }
+            }
         };
         let cuts: Vec<Cut> = self.shape.iter().enumerate().map(cut).collect();
         self.cut(&cuts)

@@ -1,6 +1,7 @@
 //! GPUs opened for networks, each once.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use super::Traced;
@@ -18,10 +19,10 @@ pub type Graphs = Traced<Device>;
 /// There is no driver, no such GPU, no run-time compiler that serves it, or one of them refuses.
 pub fn open(ordinal: usize) -> Result<TraceDevice> {
     let mut opened = opened();
-    if !opened.contains_key(&ordinal) {
+    if let Entry::Vacant(place) = opened.entry(ordinal) {
         let device = Device::open(ordinal, ModuleCache::of_user())?;
         device.prewarm()?;
-        opened.insert(ordinal, Arc::new(device));
+        place.insert(Arc::new(device));
     }
     Ok(TraceDevice { number: ordinal })
 }

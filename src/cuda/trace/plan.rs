@@ -249,14 +249,13 @@ impl<'a> Planner<'a> {
         let inputs: Vec<Laid> = step.inputs.iter().map(|&input| self.value(input)).collect::<Result<_>>()?;
         let seen = |view: View, place: Place| Laid { place, view };
         match (&step.op, &*inputs) {
-            (Op::Reshape, [x]) => match x.view.reshaped(&step.shape) {
-                Some(view) => Ok(seen(view, x.place)),
-                None => {
-                    let rows = self.rows(step.inputs[0])?;
-                    let view = View { first: rows.view.first, ..View::rows(&step.shape) };
-                    Ok(seen(view, rows.place))
+            (Op::Reshape, [x]) => {
+                if let Some(view) = x.view.reshaped(&step.shape) {
+                    return Ok(seen(view, x.place));
                 }
-            },
+                let rows = self.rows(step.inputs[0])?;
+                Ok(seen(View { first: rows.view.first, ..View::rows(&step.shape) }, rows.place))
+            }
             (Op::Permute(axes), [x]) => Ok(seen(x.view.permuted(axes), x.place)),
             (Op::Cut(cuts), [x]) => Ok(seen(x.view.cut(cuts), x.place)),
             (Op::Flip(axes), [x]) => Ok(seen(x.view.flipped(axes), x.place)),

@@ -255,28 +255,24 @@ impl<M: Graphs> State<M> {
                 }
             },
         };
-        match ready {
-            Some(ready) => {
-                enter(machine, &ready, &sources, &fixed)?;
-                machine.repeat(&ready.graph)?;
-                for (&slot, &name) in plan.kept.iter().zip(&names) {
-                    let kept = self.copy(machine, &ready.memory.slots[slot])?;
-                    self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
-                }
-                read_of(machine, &plan, &ready.memory)
+        if let Some(ready) = ready {
+            enter(machine, &ready, &sources, &fixed)?;
+            machine.repeat(&ready.graph)?;
+            for (&slot, &name) in plan.kept.iter().zip(&names) {
+                let kept = self.copy(machine, &ready.memory.slots[slot])?;
+                self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
             }
-            None => {
-                let memory = self.memory(machine, &plan, &sources)?;
-                memory.run(machine, &plan)?;
-                for (&slot, &name) in plan.kept.iter().zip(&names) {
-                    let kept = memory.slots[slot].clone();
-                    self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
-                }
-                let words = read_of(machine, &plan, &memory);
-                memory.slots.into_iter().for_each(|slot| self.spare.give(slot));
-                words
-            }
+            return read_of(machine, &plan, &ready.memory);
         }
+        let memory = self.memory(machine, &plan, &sources)?;
+        memory.run(machine, &plan)?;
+        for (&slot, &name) in plan.kept.iter().zip(&names) {
+            let kept = memory.slots[slot].clone();
+            self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
+        }
+        let words = read_of(machine, &plan, &memory);
+        memory.slots.into_iter().for_each(|slot| self.spare.give(slot));
+        words
     }
 
     /// Copies a tensor that lasts to the machine, where it stays.

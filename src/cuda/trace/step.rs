@@ -171,50 +171,52 @@ pub(super) fn of_burn(operation: OperationIr) -> Result<(Op, Vec<TensorIr>, Tens
     }
 }
 
-type Known = Result<(Op, Vec<TensorIr>, TensorIr)>;
+/// An operation, its inputs and what it makes.
+type Noted = (Op, Vec<TensorIr>, TensorIr);
 
-fn unknown(operation: &dyn Debug) -> Known {
+fn unknown(operation: &dyn Debug) -> Result<Noted> {
     let told = format!("{operation:?}");
     let name = told.split(" {").next().unwrap_or(&told);
     Err(Error::device("CUDA", format!("no kernel does the operation {name}"), "use `--device cpu`"))
 }
 
-fn of_base(operation: BaseOperationIr) -> Known {
+fn of_base(operation: BaseOperationIr) -> Result<Noted> {
     use BaseOperationIr as Base;
     let filled = |out: TensorIr, value: f32| {
         let bits = if out.dtype.is_float() { value.to_bits() } else { value as u32 };
-        Ok((map(Function::Fill, [bits, 0]), vec![], out))
+        (map(Function::Fill, [bits, 0]), vec![], out)
     };
-    match operation {
-        Base::Reshape(of) => Ok((Op::Reshape, vec![of.input], of.out)),
+    let noted = match operation {
+        Base::Reshape(of) => (Op::Reshape, vec![of.input], of.out),
         Base::SwapDims(of) => {
             let mut axes: Vec<usize> = (0..of.input.shape.num_dims()).collect();
             axes.swap(of.dim1, of.dim2);
-            Ok((Op::Permute(axes), vec![of.input], of.out))
+            (Op::Permute(axes), vec![of.input], of.out)
         }
-        Base::Permute(of) => Ok((Op::Permute(of.axes), vec![of.input], of.out)),
-        Base::Flip(of) => Ok((Op::Flip(of.axes), vec![of.input], of.out)),
-        Base::Expand(of) => Ok((Op::Expand, vec![of.input], of.out)),
-        Base::RepeatDim(of) => Ok((Op::Repeat { dim: of.dim }, vec![of.tensor], of.out)),
-        Base::Slice(of) => Ok((Op::Cut(cuts(&of.ranges, &of.tensor)), vec![of.tensor], of.out)),
-        Base::SliceAssign(of) => Ok((Op::Assign(cuts(&of.ranges, &of.tensor)), vec![of.tensor, of.value], of.out)),
-        Base::Cat(of) => Ok((Op::Cat { dim: of.dim }, of.tensors, of.out)),
-        Base::Select(of) => Ok((Op::Select { dim: of.dim }, vec![of.tensor, of.indices], of.out)),
+        Base::Permute(of) => (Op::Permute(of.axes), vec![of.input], of.out),
+        Base::Flip(of) => (Op::Flip(of.axes), vec![of.input], of.out),
+        Base::Expand(of) => (Op::Expand, vec![of.input], of.out),
+        Base::RepeatDim(of) => (Op::Repeat { dim: of.dim }, vec![of.tensor], of.out),
+        Base::Slice(of) => (Op::Cut(cuts(&of.ranges, &of.tensor)), vec![of.tensor], of.out),
+        Base::SliceAssign(of) => (Op::Assign(cuts(&of.ranges, &of.tensor)), vec![of.tensor, of.value], of.out),
+        Base::Cat(of) => (Op::Cat { dim: of.dim }, of.tensors, of.out),
+        Base::Select(of) => (Op::Select { dim: of.dim }, vec![of.tensor, of.indices], of.out),
         Base::MaskFill(of) => {
             let bits = bits(of.value, &of.tensor);
-            Ok((map(Function::MaskFill, [bits, 0]), vec![of.tensor, of.mask], of.out))
+            (map(Function::MaskFill, [bits, 0]), vec![of.tensor, of.mask], of.out)
         }
-        Base::MaskWhere(of) => Ok((map(Function::MaskWhere, [0; 2]), vec![of.tensor, of.mask, of.value], of.out)),
-        Base::Cast(of) if of.input.dtype == of.out.dtype => Ok((Op::Reshape, vec![of.input], of.out)),
+        Base::MaskWhere(of) => (map(Function::MaskWhere, [0; 2]), vec![of.tensor, of.mask, of.value], of.out),
+        Base::Cast(of) if of.input.dtype == of.out.dtype => (Op::Reshape, vec![of.input], of.out),
         Base::Zeros(of) | Base::Empty(of) => filled(of.out, 0.0),
         Base::Ones(of) => filled(of.out, 1.0),
-        other => unknown(&other),
-    }
+        other => return unknown(&other),
+    };
+    Ok(noted)
 }
 
-fn of_numeric(operation: NumericOperationIr) -> Known {
+fn of_numeric(operation: NumericOperationIr) -> Result<Noted> {
     use NumericOperationIr as Numeric;
-    match operation {
+    let noted = match operation {
         Numeric::Add(of) => binary(Function::Add, of),
         Numeric::Sub(of) => binary(Function::Subtract, of),
         Numeric::Mul(of) => binary(Function::Multiply, of),
@@ -234,63 +236,66 @@ fn of_numeric(operation: NumericOperationIr) -> Known {
         Numeric::Abs(of) => unary(Function::Absolute, of),
         Numeric::Clamp(of) => {
             let scalars = [bits(of.min, &of.tensor), bits(of.max, &of.tensor)];
-            Ok((map(Function::Clamp, scalars), vec![of.tensor], of.out))
+            (map(Function::Clamp, scalars), vec![of.tensor], of.out)
         }
-        Numeric::Full(of) => Ok((map(Function::Fill, [bits(of.value, &of.out), 0]), vec![], of.out)),
+        Numeric::Full(of) => (map(Function::Fill, [bits(of.value, &of.out), 0]), vec![], of.out),
         Numeric::SumDim(of) => reduced(Reduction::Sum, of),
         Numeric::MeanDim(of) => reduced(Reduction::Mean, of),
         Numeric::MaxDim(of) => reduced(Reduction::Max, of),
-        other => unknown(&other),
-    }
+        other => return unknown(&other),
+    };
+    Ok(noted)
 }
 
-fn of_float(operation: FloatOperationIr) -> Known {
+fn of_float(operation: FloatOperationIr) -> Result<Noted> {
     use FloatOperationIr as Float;
-    match operation {
+    let noted = match operation {
         Float::Exp(of) => unary(Function::Exp, of),
         Float::Log(of) => unary(Function::Log, of),
         Float::Sqrt(of) => unary(Function::Sqrt, of),
         Float::Tanh(of) => unary(Function::Tanh, of),
         Float::Erf(of) => unary(Function::Erf, of),
         Float::Recip(of) => unary(Function::Reciprocal, of),
-        Float::Matmul(of) => Ok((Op::Matmul, vec![of.lhs, of.rhs], of.out)),
+        Float::Matmul(of) => (Op::Matmul, vec![of.lhs, of.rhs], of.out),
         Float::PowfScalar(of) => scalar(Function::PowerScalar, of),
-        other => unknown(&other),
-    }
+        other => return unknown(&other),
+    };
+    Ok(noted)
 }
 
-fn of_module(operation: ModuleOperationIr) -> Known {
-    match operation {
+fn of_module(operation: ModuleOperationIr) -> Result<Noted> {
+    let noted = match operation {
         ModuleOperationIr::AvgPool2d(of) if of.padding == [0, 0] && !of.ceil_mode => {
             let windows = Windows { pooling: Pooling::Mean, size: of.kernel_size, stride: of.stride };
-            Ok((Op::Pool(windows), vec![of.x], of.out))
+            (Op::Pool(windows), vec![of.x], of.out)
         }
         ModuleOperationIr::MaxPool1d(of) if of.padding == 0 && of.dilation == 1 && !of.ceil_mode => {
             let windows = Windows { pooling: Pooling::Max, size: [1, of.kernel_size], stride: [1, of.stride] };
-            Ok((Op::Pool(windows), vec![of.x], of.out))
+            (Op::Pool(windows), vec![of.x], of.out)
         }
-        other => unknown(&other),
-    }
+        other => return unknown(&other),
+    };
+    Ok(noted)
 }
 
 pub(super) fn map(function: Function, scalars: [u32; 2]) -> Op {
     Op::Map { function, scalars }
 }
 
-fn unary(function: Function, of: UnaryOpIr) -> Known {
-    Ok((map(function, [0; 2]), vec![of.input], of.out))
+fn unary(function: Function, of: UnaryOpIr) -> Noted {
+    (map(function, [0; 2]), vec![of.input], of.out)
 }
 
-fn scalar(function: Function, of: ScalarOpIr) -> Known {
-    Ok((map(function, [bits(of.rhs, &of.lhs), 0]), vec![of.lhs], of.out))
+fn scalar(function: Function, of: ScalarOpIr) -> Noted {
+    (map(function, [bits(of.rhs, &of.lhs), 0]), vec![of.lhs], of.out)
 }
 
-fn binary(function: Function, of: BinaryOpIr) -> Known {
-    Ok((map(function, [0; 2]), vec![of.lhs, of.rhs], of.out))
+fn binary(function: Function, of: BinaryOpIr) -> Noted {
+    (map(function, [0; 2]), vec![of.lhs, of.rhs], of.out)
 }
 
-fn reduced(reduction: Reduction, of: ReduceDimOpIr) -> Known {
-    Ok((Op::Reduce { reduction, dim: of.axis }, vec![of.input], of.out))
+fn reduced(reduction: Reduction, of: ReduceDimOpIr) -> Noted {
+    (Op::Reduce { reduction, dim: of.axis }, vec![of.input], of.out)
 }
 
 /// A scalar as a value of a tensor.
