@@ -67,16 +67,22 @@ proptest! {
         let ([outer, inner], [rows, depth, columns]) = (batch, size);
         let left = noise(1, outer * inner * rows * depth);
         let right = weights(2, outer * inner * depth * columns, depth);
-        let lying = |[rows, columns]: [usize; 2], transposed: bool| match transposed {
-            false => Strides::of_rows(inner, [rows, columns]),
-            true => Strides::of_rows(inner, [columns, rows]).transposed(),
+        let lying = |[rows, columns]: [usize; 2], transposed: bool| {
+            if transposed {
+                Strides::of_rows(inner, [columns, rows]).transposed()
+            } else {
+                Strides::of_rows(inner, [rows, columns])
+            }
         };
         let (of_left, of_right) = (lying([rows, depth], transposed[0]), lying([depth, columns], transposed[1]));
         let precision = Precision::Full;
         let mut shape = MatmulShape { batch, rows, depth, columns, left: of_left, right: of_right, precision };
-        let view = |values: &[f32], [rows, columns]: [usize; 2], transposed: bool| match transposed {
-            false => tensor(values, [outer, inner, rows, columns]),
-            true => tensor(values, [outer, inner, columns, rows]).swap_dims(2, 3),
+        let view = |values: &[f32], [rows, columns]: [usize; 2], transposed: bool| {
+            if transposed {
+                tensor(values, [outer, inner, columns, rows]).swap_dims(2, 3)
+            } else {
+                tensor(values, [outer, inner, rows, columns])
+            }
         };
         let mut right_there = view(&right, [depth, columns], transposed[1]);
         if one_for_all {
