@@ -39,9 +39,7 @@ part() {
   } | tee -a "$summary"
 }
 held() { local name="$1" most="$2"; shift 2; part "$name" "$most" "$programs/gpu-tests" --test-threads=1 --nocapture "$@"; }
-chunks() { local name="$1" most="$2"; shift 2; part "$name" "$most" "$programs/syrinx" bench -v --device "cuda:$SYRINX_GPU$kernels" "$@"; }
-# Whose kernels the networks run by: burn's, or with `+graphs` our own.
-kernels=""
+chunks() { local name="$1" most="$2"; shift 2; part "$name" "$most" "$programs/syrinx" bench -v --device "cuda:$SYRINX_GPU" "$@"; }
 joe=(--voice models/default/joe.pth --encoder models/default/encoder)
 
 nvidia-smi --query-gpu=name,driver_version,memory.used,memory.total --format=csv,noheader 2>&1 | tee -a "$summary"
@@ -52,13 +50,11 @@ held voice-full 20 voice_full
 held encoder-full 15 hubert_full
 held rmvpe-full 15 rmvpe_full
 chunks chunks-full 20 --repeat 30 --chunks 20,100,250 --contexts 1000
-kernels=+graphs chunks graphs-full 30 --repeat 100 --chunks 10,20,60,100,250 --contexts 1000
 held operations 15 strategies::
 held stream 10 a_stream
 part convert 15 "$programs/syrinx" convert examples/data/inaugural.wav -o "$out/gpu.wav" --force --noise zero --pitch 0 \
   --f0 swift --device "cuda:$SYRINX_GPU" --report "$out/gpu.json"
 held smaller 25 --skip a_recording --skip a_stream --skip _full --skip strategies:: --skip hubert_small
-kernels=+graphs chunks graphs-small 15 --repeat 100 --chunks 10,20,60,100,250 --contexts 1000,2500 "${joe[@]}"
 chunks chunks-small 15 --repeat 50 --chunks 10,20,60,100,250 --contexts 1000,2500 "${joe[@]}"
 chunks chunks-full-all 60 --repeat 50 --chunks 10,60,20,100,250 --contexts 1000,2500
 echo "## done after $SECONDS s; logs are in $out"

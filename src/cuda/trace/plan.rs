@@ -477,3 +477,77 @@ fn take(free: &mut Vec<usize>, slots: &mut Vec<usize>, len: usize) -> usize {
     slots[slot] = slots[slot].max(len);
     slot
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::map;
+    use super::*;
+
+    /// A chain of `count` elementwise steps over 100 values, each of the one before.
+    fn chain(count: usize) -> Vec<Step> {
+        let input = |number: usize| number.checked_sub(1).map_or(Value::Given(0), Value::Made);
+        let op = || map(Function::Exp, [0; 2]);
+        (0..count).map(|number| Step { op: op(), inputs: vec![input(number)], shape: vec![100] }).collect()
+    }
+
+    fn plan(steps: Vec<Step>, kept: Vec<usize>, read: Option<usize>) -> Plan {
+        Plan::of(&Program { given: vec![vec![100]], steps, kept, read }).expect("a plan")
+    }
+
+    #[test]
+    fn tensors_of_which_one_is_no_more_share_memory() {
+        let plan = plan(chain(10), vec![], Some(9));
+        assert_eq!((plan.tasks.len(), plan.slots.len()), (10, 2));
+        for task in &plan.tasks {
+            assert_ne!(task.inputs[0].place, task.output.place, "a task writes over what it reads");
+        }
+    }
+
+    #[test]
+    fn what_outlives_the_trace_has_memory_of_its_own() {
+        let plan = plan(chain(10), vec![3, 9], None);
+        let written = |slot: usize| plan.tasks.iter().filter(|task| task.output.place == Place::Slot(slot)).count();
+        assert_eq!(plan.kept.iter().map(|&slot| written(slot)).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(plan.slots.len(), 4);
+    }
+
+    #[test]
+    fn what_nothing_needs_is_not_done() {
+        assert_eq!(plan(chain(10), vec![], Some(4)).tasks.len(), 5);
+    }
+
+    #[test]
+    fn moves_that_strides_express_cost_nothing_and_a_tensor_is_straightened_once() {
+        let step = |op, inputs, shape: &[usize]| Step { op, inputs, shape: shape.to_vec() };
+        let turned = step(Op::Permute(vec![1, 0]), vec![Value::Made(0)], &[20, 5]);
+        let norm = |x| step(Op::LayerNorm { epsilon: 0 }, vec![x, Value::Made(0), Value::Made(0)], &[20, 5]);
+        let square = step(map(Function::Exp, [0; 2]), vec![Value::Given(0)], &[5, 20]);
+        let sum = step(map(Function::Add, [0; 2]), vec![Value::Made(2), Value::Made(3)], &[20, 5]);
+        let program = Program {
+            given: vec![vec![5, 20]],
+            steps: vec![square, turned, norm(Value::Made(1)), norm(Value::Made(1)), sum],
+            kept: vec![],
+            read: Some(4),
+        };
+        let plan = Plan::of(&program).expect("a plan");
+        let copies = plan.tasks.iter().filter(|task| matches!(task.work, Work::Map { function: Function::Copy, .. }));
+        assert_eq!((copies.count(), plan.tasks.len()), (1, 5));
+    }
+
+    #[test]
+    fn a_sum_onto_what_something_else_reads_is_made_beside_it() {
+        let shape = ConvShape::over_time(1, [1, 1], 8, 1, crate::nn::ops::Conv1dSpec::default());
+        let conv = |onto: Option<Value>| {
+            let ends = Ends { onto: onto.is_some(), ..Ends::default() };
+            let inputs = [Value::Given(0), Value::Given(1)].into_iter().chain(onto).collect();
+            Step { op: Op::Conv(shape, ends), inputs, shape: vec![1, 1, 8] }
+        };
+        let given = vec![vec![1, 1, 8], vec![1, 1, 4]];
+        let steps = vec![conv(None), conv(Some(Value::Made(0)))];
+        let alone = Program { given: given.clone(), steps: steps.clone(), kept: vec![], read: Some(1) };
+        let alone = Plan::of(&alone).expect("a plan");
+        assert_eq!((alone.tasks.len(), alone.slots.len()), (2, 1));
+        let beside = Plan::of(&Program { given, steps, kept: vec![0], read: Some(1) }).expect("a plan");
+        assert_eq!((beside.tasks.len(), beside.slots.len()), (3, 2));
+    }
+}
