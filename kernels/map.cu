@@ -6,7 +6,7 @@
 // shapes     extents [d0, .., d4] of all, d0 what `count` leaves; strides and the first value's place of each, all in values
 // grid       ceil(count / 256) blocks of 256 threads: a value each
 // shared     none
-// registers  map 44 at most
+// registers  map 36 at most
 // contract   as the twin's, within 2e-6 relatively where it is not arithmetic; copies keep every bit
 // CPU twin   burn_flex, operation by operation
 #include "syrinx.cuh"

@@ -6,7 +6,7 @@
 // shapes     x [planes, in_rows, in_columns], y [planes, rows, columns]; one dimension is two with one row
 // grid       ceil(planes rows columns / 256) blocks of 256 threads: a value each
 // shared     none
-// registers  pool 32 at most
+// registers  pool 46 at most
 // contract   sums in f32 in order: within 1e-6 of the twin's, relatively to the magnitudes
 // CPU twin   burn_flex's avg_pool2d, max_pool1d
 #include "syrinx.cuh"

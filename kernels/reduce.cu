@@ -5,7 +5,7 @@
 // shapes     x [rows, len], y [rows]
 // grid       rows blocks of 128 threads: a row each
 // shared     16 bytes
-// registers  reduce 24 at most
+// registers  reduce 40 at most
 // contract   sums in f32, in the same order each time: within 1e-6 of the row's sum of magnitudes
 // CPU twin   burn_flex's sum_dim, mean_dim, max_dim
 #include "syrinx.cuh"

@@ -5,7 +5,7 @@
 // shapes     x [outer, table, inner], rows [count], y [outer, count, inner], all but `rows` any 32 bits
 // grid       ceil(outer count inner / 256) blocks of 256 threads: a value each
 // shared     none
-// registers  select 18 at most
+// registers  select_rows 16 at most
 // contract   every bit is kept
 // CPU twin   burn_flex's select
 #include "syrinx.cuh"
@@ -13,7 +13,7 @@
 #define THREADS 256
 #define NOT_A_NUMBER 0x7fc00000u
 
-KERNEL(select, THREADS)
+KERNEL(select_rows, THREADS)
 (const u32 *x, const int *rows, u32 *y, int outer, int table, int count, int inner) {
     int at = blockIdx.x * THREADS + threadIdx.x;
     if (at >= outer * count * inner) return;

@@ -103,7 +103,7 @@ kernels! {
     RETRIEVAL_NEAREST "retrieval_nearest" RETRIEVAL_OP 256,
     RETRIEVAL_BLEND "retrieval_blend" RETRIEVAL_OP 256,
     SALIENCE "salience" SALIENCE_OP 128,
-    SELECT "select" SELECT_OP 256,
+    SELECT_ROWS "select_rows" SELECT_OP 256,
     SOLA_SCORES "sola_scores" SOLA_OP 256,
     SOLA_JOIN "sola_join" SOLA_OP 256,
     SUM_PARTS "sum_parts" SUM_PARTS_OP 256,

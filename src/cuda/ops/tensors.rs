@@ -2,7 +2,7 @@
 //!
 //! A buffer of `f32` holds 32 bits a value here, which may be ints or truths as well.
 
-use super::{MAP, POOL, REDUCE, SELECT};
+use super::{MAP, POOL, REDUCE, SELECT_ROWS};
 use crate::cuda::launch::{Buffer, Launch, Machine, expect_at_least};
 use crate::cuda::view::{MOST_DIMS, View, counted};
 use crate::error::{Error, Result};
@@ -147,7 +147,7 @@ pub(in crate::cuda) fn select<M: Machine>(
     expect_countable(outer * table * inner)?;
     expect_at_least("numbers of rows", rows.len(), count)?;
     expect_at_least("selected rows", y.len(), outer * count * inner)?;
-    Launch::over(&SELECT, outer * count * inner)
+    Launch::over(&SELECT_ROWS, outer * count * inner)
         .input(x)
         .input(rows)
         .output(y)
