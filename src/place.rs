@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use crate::error::Result;
 
-/// Where networks shall run, as a person names it: `cpu`, `cuda`, which is the first GPU, `cuda:N` or `auto`.
+/// Where networks shall run, as a person names it: `cpu`, `cuda`, which is the first GPU, `cuda:N` or `auto`; with `+graphs`
+/// after a GPU, by our own kernels, told to it once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlaceChoice {
     /// The processor.
@@ -13,6 +14,8 @@ pub enum PlaceChoice {
     Cpu,
     /// An NVIDIA GPU, as CUDA counts.
     Cuda(usize),
+    /// The same by our own kernels.
+    Graphs(usize),
     /// The first GPU, or, where there is none, the processor.
     Auto,
 }
@@ -25,18 +28,28 @@ pub enum Place {
     /// A GPU: networks of [`Cuda`](crate::nn::Cuda).
     #[cfg(feature = "cuda")]
     Cuda(burn_cuda::CudaDevice),
+    /// A GPU: networks of [`Graphs`](crate::cuda::trace::Graphs).
+    #[cfg(feature = "cuda-kernels")]
+    Graphs(crate::cuda::trace::TraceDevice),
 }
+
+/// What stands after a GPU whose networks run by our own kernels.
+const GRAPHS: &str = "+graphs";
 
 impl FromStr for PlaceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.strip_prefix("cuda:").map(str::parse)) {
-            ("cpu", _) => Ok(Self::Cpu),
-            ("cuda", _) => Ok(Self::Cuda(0)),
-            ("auto", _) => Ok(Self::Auto),
-            (_, Some(Ok(ordinal))) => Ok(Self::Cuda(ordinal)),
-            _ => Err("expected `cpu`, `cuda`, `cuda:N` or `auto`".into()),
+        let (gpu, kind): (_, fn(usize) -> Self) = match text.strip_suffix(GRAPHS) {
+            Some(gpu) => (gpu, Self::Graphs),
+            None => (text, Self::Cuda),
+        };
+        match (text, gpu, gpu.strip_prefix("cuda:").map(str::parse)) {
+            ("cpu", ..) => Ok(Self::Cpu),
+            ("auto", ..) => Ok(Self::Auto),
+            (_, "cuda", _) => Ok(kind(0)),
+            (_, _, Some(Ok(ordinal))) => Ok(kind(ordinal)),
+            _ => Err("expected `cpu`, `cuda`, `cuda:N`, one of these with `+graphs`, or `auto`".into()),
         }
     }
 }
@@ -46,6 +59,7 @@ impl fmt::Display for PlaceChoice {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Graphs(ordinal) => write!(f, "cuda:{ordinal}{GRAPHS}"),
             Self::Auto => f.write_str("auto"),
         }
     }
@@ -57,6 +71,8 @@ impl fmt::Display for Place {
             Self::Cpu => f.write_str("cpu"),
             #[cfg(feature = "cuda")]
             Self::Cuda(device) => write!(f, "cuda:{}", device.index),
+            #[cfg(feature = "cuda-kernels")]
+            Self::Graphs(device) => write!(f, "cuda:{device}{GRAPHS}"),
         }
     }
 }
@@ -71,6 +87,7 @@ impl PlaceChoice {
         match self {
             Self::Cpu => Ok(Place::Cpu),
             Self::Cuda(ordinal) => gpu(ordinal),
+            Self::Graphs(ordinal) => graphs(ordinal),
             Self::Auto => Ok(gpu(0).unwrap_or_else(|missing| {
                 tracing::warn!("networks run on the processor, since there is no GPU for them: {missing}");
                 Place::Cpu
@@ -86,11 +103,24 @@ fn gpu(ordinal: usize) -> Result<Place> {
 
 #[cfg(not(feature = "cuda"))]
 fn gpu(_ordinal: usize) -> Result<Place> {
-    Err(crate::error::Error::device(
-        "CUDA",
-        "this build has none",
-        "build with `--features cuda`, or use `--device cpu`",
-    ))
+    Err(none("cuda"))
+}
+
+#[cfg(feature = "cuda-kernels")]
+fn graphs(ordinal: usize) -> Result<Place> {
+    crate::cuda::trace::open(ordinal).map(Place::Graphs)
+}
+
+#[cfg(not(feature = "cuda-kernels"))]
+fn graphs(_ordinal: usize) -> Result<Place> {
+    Err(none("cuda-kernels"))
+}
+
+/// A build without `feature`.
+#[cfg(not(feature = "cuda"))]
+fn none(feature: &str) -> crate::error::Error {
+    let remedy = format!("build with `--features {feature}`, or use `--device cpu`");
+    crate::error::Error::device("CUDA", "this build has none", remedy)
 }
 
 #[cfg(test)]
@@ -103,6 +133,7 @@ mod tests {
             ("cpu", PlaceChoice::Cpu),
             ("cuda:0", PlaceChoice::Cuda(0)),
             ("cuda:12", PlaceChoice::Cuda(12)),
+            ("cuda:1+graphs", PlaceChoice::Graphs(1)),
             ("auto", PlaceChoice::Auto),
         ];
         for (name, place) in places {
@@ -110,17 +141,22 @@ mod tests {
             assert_eq!(place.to_string(), name);
         }
         assert_eq!("cuda".parse(), Ok(PlaceChoice::Cuda(0)));
-        for name in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda0", "CPU"] {
+        assert_eq!("cuda+graphs".parse(), Ok(PlaceChoice::Graphs(0)));
+        for name in
+            ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda0", "CPU", "cpu+graphs", "auto+graphs", "cuda:+graphs"]
+        {
             assert!(name.parse::<PlaceChoice>().is_err_and(|told| told.contains("cuda:N")), "{name}");
         }
     }
 
     #[test]
     fn a_gpu_that_is_not_there_is_an_error_by_name_and_the_processor_otherwise() {
-        let error = PlaceChoice::Cuda(1000).open().expect_err("no machine has so many");
-        let text = error.to_string();
-        assert_eq!(error.exit_code(), 69);
-        assert!(text.starts_with("CUDA: ") && !text.contains('\n'), "{text}");
+        for choice in [PlaceChoice::Cuda(1000), PlaceChoice::Graphs(1000)] {
+            let error = choice.open().expect_err("no machine has so many");
+            let text = error.to_string();
+            assert_eq!(error.exit_code(), 69);
+            assert!(text.starts_with("CUDA: ") && !text.contains('\n'), "{text}");
+        }
         if PlaceChoice::Cuda(0).open().is_err() {
             let place = PlaceChoice::Auto.open().expect("a place");
             assert_eq!((place.to_string().as_str(), place), ("cpu", Place::Cpu));

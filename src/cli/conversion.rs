@@ -99,7 +99,8 @@ enum PrecisionArg {
 /// Where the networks run.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct PlaceArgs {
-    /// Where the networks run: `cpu`, `cuda` or `cuda:N` for an NVIDIA GPU, or `auto`: the first GPU if there is one
+    /// Where the networks run: `cpu`, `cuda` or `cuda:N` for an NVIDIA GPU, with `+graphs` after it by Syrinx's own kernels,
+    /// or `auto`: the first GPU if there is one
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: PlaceChoice,
 }

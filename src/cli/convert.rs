@@ -10,6 +10,8 @@ use super::jobs::{self, Job};
 use super::plot;
 use super::progress::Progress;
 use super::report::{Failure, FileReport, Report, rtf, stage_reports};
+#[cfg(feature = "cuda-kernels")]
+use crate::cuda::trace::Graphs;
 use crate::error::{Error, Result};
 use crate::io::pitch_curve;
 use crate::io::read::read;
@@ -268,6 +270,8 @@ pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
         Place::Cpu => run_on::<Cpu>(Default::default(), plan, progress),
         #[cfg(feature = "cuda")]
         Place::Cuda(device) => run_on::<Cuda>(device, plan, progress),
+        #[cfg(feature = "cuda-kernels")]
+        Place::Graphs(device) => run_on::<Graphs>(device, plan, progress),
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::runtime::{Handle, Runtime};
 use super::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use super::device::{OutputArgs, TimingArgs};
 use super::live::on_interrupt;
+#[cfg(feature = "cuda-kernels")]
+use crate::cuda::trace::Graphs;
 use crate::error::{Error, Result};
 use crate::io::live::Backend;
 use crate::io::write::{Container, Encoding, Quantise, SampleFormat, write};
@@ -141,6 +143,8 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
         Place::Cpu => run_on::<Cpu>(Default::default(), args, &models),
         #[cfg(feature = "cuda")]
         Place::Cuda(device) => run_on::<Cuda>(device, args, &models),
+        #[cfg(feature = "cuda-kernels")]
+        Place::Graphs(device) => run_on::<Graphs>(device, args, &models),
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
 };
 use cudarc::nvrtc::Ptx;
 
-use super::launch::{Kernel, Launch, Machine};
+use super::launch::{Graphs, Kernel, Launch, Machine};
 use super::modules::ModuleCache;
 use super::ops::KERNELS;
 use super::probe::{Gap, GpuFacts, gpu, name_of};
@@ -29,6 +31,18 @@ pub struct DeviceMemory {
     address: u64,
 }
 
+impl DeviceMemory {
+    /// Where `len` bytes from byte `first` on are; nowhere, if there are none.
+    ///
+    /// # Panics
+    /// They do not lie within the memory.
+    fn stretch(&self, first: usize, len: usize) -> Option<u64> {
+        let within = first.checked_add(len).is_some_and(|end| end <= self.slice.len());
+        assert!(len == 0 || within, "{len} bytes from {first} on, of {}", self.slice.len());
+        (len > 0).then_some(self.address + first as u64)
+    }
+}
+
 impl Device {
     /// Opens GPU `ordinal`, as CUDA counts.
     ///
@@ -37,6 +51,8 @@ impl Device {
     pub fn open(ordinal: usize, cache: ModuleCache) -> Result<Self> {
         let facts = gpu(ordinal).map_err(Gap::into_error)?;
         let context = CudaContext::new(ordinal).map_err(refused("open the GPU"))?;
+        // SAFETY: all memory of this context lives and is used on the one stream made here.
+        unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(refused("make a stream"))?;
         Ok(Self { facts, context, stream, cache, functions: Mutex::default() })
     }
@@ -102,18 +118,20 @@ impl Machine for Device {
         memory.address
     }
 
-    fn write(&self, memory: &mut DeviceMemory, bytes: &[u8]) -> Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.stream.memcpy_htod(bytes, &mut memory.slice.slice_mut(..bytes.len())).map_err(refused("copy to the GPU"))
+    fn write(&self, memory: &DeviceMemory, first: usize, bytes: &[u8]) -> Result<()> {
+        let Some(address) = memory.stretch(first, bytes.len()) else { return Ok(()) };
+        self.context.bind_to_thread().map_err(refused("answer this thread"))?;
+        // SAFETY: the stretch lies within the memory, which lives on this stream, in whose order the copy takes place. The
+        // driver has read pageable memory when it returns.
+        let copied = unsafe { memcpy_htod_async(address, bytes, self.stream.cu_stream()) };
+        copied.map_err(refused("copy to the GPU"))
     }
 
-    fn read(&self, memory: &DeviceMemory, bytes: &mut [u8]) -> Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let copied = self.stream.memcpy_dtoh(&memory.slice.slice(..bytes.len()), bytes);
+    fn read(&self, memory: &DeviceMemory, first: usize, bytes: &mut [u8]) -> Result<()> {
+        let Some(address) = memory.stretch(first, bytes.len()) else { return Ok(()) };
+        self.context.bind_to_thread().map_err(refused("answer this thread"))?;
+        // SAFETY: as above; the bytes are ours until the stream has come so far.
+        let copied = unsafe { memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) };
         copied.and_then(|()| self.stream.synchronize()).map_err(refused("copy from the GPU"))
     }
 
@@ -132,5 +150,36 @@ impl Machine for Device {
         // SAFETY: only the wrappers of `ops` make launches; they pass what the kernel declares and check that buffers are
         // as long as it reads and writes. Buffers of this machine live on this stream, in whose order they are freed.
         unsafe { builder.launch(config) }.map(drop).map_err(refused(&format!("start kernel `{}`", launch.name())))
+    }
+}
+
+/// Launches that a device keeps.
+pub struct DeviceGraph(Mutex<KeptGraph>);
+
+struct KeptGraph(CudaGraph);
+
+// SAFETY: the driver allows use from any thread, one at a time, which the lock sees to.
+unsafe impl Send for KeptGraph {}
+
+impl Graphs for Device {
+    type Graph = DeviceGraph;
+
+    fn keep(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<DeviceGraph> {
+        // Of this thread alone: others may go on allocating, on other streams.
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(refused("begin to keep launches"))?;
+        let worked = work();
+        // In any case: the stream is of no use before.
+        let kept = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        worked?;
+        let kept = kept.map_err(refused("keep launches"))?;
+        let graph = kept.ok_or_else(|| Error::device("CUDA", "the driver kept no launches", "update the driver"))?;
+        graph.upload().map_err(refused("prepare kept launches"))?;
+        Ok(DeviceGraph(Mutex::new(KeptGraph(graph))))
+    }
+
+    fn repeat(&self, graph: &DeviceGraph) -> Result<()> {
+        let graph = graph.0.lock().unwrap_or_else(PoisonError::into_inner);
+        graph.0.launch().map_err(refused("repeat kept launches"))
     }
 }

@@ -1,6 +1,8 @@
 //! What a kernel is, where its data lies, and how it is launched.
 
 use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytemuck::Pod;
 
@@ -16,7 +18,10 @@ pub struct Op {
 }
 
 /// The headers of `kernels/`, those that include others first.
-const HEADERS: [(&str, &str); 2] = [
+const HEADERS: [(&str, &str); 5] = [
+    ("#include \"convolve.cuh\"", include_str!("../../kernels/convolve.cuh")),
+    ("#include \"tiles.cuh\"", include_str!("../../kernels/tiles.cuh")),
+    ("#include \"epilogue.cuh\"", include_str!("../../kernels/epilogue.cuh")),
     ("#include \"spectrum.cuh\"", include_str!("../../kernels/spectrum.cuh")),
     ("#include \"syrinx.cuh\"", include_str!("../../kernels/syrinx.cuh")),
 ];
@@ -57,17 +62,17 @@ pub trait Machine {
     /// Where kernels find it.
     fn address(memory: &Self::Memory) -> u64;
 
-    /// Copies `bytes` to the start of `memory`, which is at least as long.
+    /// Copies `bytes` to `memory` from byte `first` on; they lie within it. Work given earlier sees what was there before.
     ///
     /// # Errors
     /// The machine fails.
-    fn write(&self, memory: &mut Self::Memory, bytes: &[u8]) -> Result<()>;
+    fn write(&self, memory: &Self::Memory, first: usize, bytes: &[u8]) -> Result<()>;
 
-    /// Waits for the work given, then copies the start of `memory` to `bytes`.
+    /// Waits for the work given, then copies `memory` from byte `first` on to `bytes`; they lie within it.
     ///
     /// # Errors
     /// The machine fails, or work given earlier did.
-    fn read(&self, memory: &Self::Memory, bytes: &mut [u8]) -> Result<()>;
+    fn read(&self, memory: &Self::Memory, first: usize, bytes: &mut [u8]) -> Result<()>;
 
     /// Gives a launch to the machine.
     ///
@@ -76,11 +81,39 @@ pub trait Machine {
     fn launch(&self, launch: &Launch) -> Result<()>;
 }
 
-/// Values of one type in a machine's memory.
+/// A machine that keeps launches and repeats them for less than each of them costs.
+pub trait Graphs: Machine {
+    /// Launches in their order, with their arguments: the memory that they name has to outlive them.
+    type Graph;
+
+    /// Keeps what `work` launches, which is not run. `work` does nothing else: it neither allocates nor copies, and has
+    /// launched the same kernels before.
+    ///
+    /// # Errors
+    /// `work` fails, or the machine cannot keep a launch.
+    fn keep(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Graph>;
+
+    /// Gives all launches of `graph` to the machine.
+    ///
+    /// # Errors
+    /// The machine fails.
+    fn repeat(&self, graph: &Self::Graph) -> Result<()>;
+}
+
+/// Values of one type in a machine's memory, which is given back with the last handle of it.
 pub struct Buffer<M: Machine, T> {
-    memory: M::Memory,
+    memory: Arc<M::Memory>,
+    first: usize,
     len: usize,
     values: PhantomData<T>,
+}
+
+impl<M: Machine, T> Clone for Buffer<M, T> {
+    /// Another handle of the same values.
+    fn clone(&self) -> Self {
+        let memory = Arc::clone(&self.memory);
+        Self { memory, first: self.first, len: self.len, values: PhantomData }
+    }
 }
 
 impl<M: Machine, T: Pod> Buffer<M, T> {
@@ -89,7 +122,8 @@ impl<M: Machine, T: Pod> Buffer<M, T> {
     /// # Errors
     /// There is not so much memory.
     pub fn zeros(machine: &M, len: usize) -> Result<Self> {
-        Ok(Self { memory: machine.allocate(len * size_of::<T>())?, len, values: PhantomData })
+        let memory = Arc::new(machine.allocate(len * size_of::<T>())?);
+        Ok(Self { memory, first: 0, len, values: PhantomData })
     }
 
     /// A copy of `values`.
@@ -108,7 +142,7 @@ impl<M: Machine, T: Pod> Buffer<M, T> {
     /// Their number is another, or the machine fails.
     pub fn write(&mut self, machine: &M, values: &[T]) -> Result<()> {
         expect_len("values", values.len(), self.len)?;
-        machine.write(&mut self.memory, bytemuck::cast_slice(values))
+        machine.write(&self.memory, self.first * size_of::<T>(), bytemuck::cast_slice(values))
     }
 
     /// Waits for the work given and copies all values.
@@ -117,8 +151,28 @@ impl<M: Machine, T: Pod> Buffer<M, T> {
     /// The machine fails.
     pub fn read(&self, machine: &M) -> Result<Vec<T>> {
         let mut values = vec![T::zeroed(); self.len];
-        machine.read(&self.memory, bytemuck::cast_slice_mut(&mut values))?;
+        machine.read(&self.memory, self.first * size_of::<T>(), bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
+    }
+
+    /// The values in `range`, in the same memory. Work runs in order, so that a part may be written and another handle of
+    /// it be read later.
+    ///
+    /// # Panics
+    /// There are fewer values.
+    pub(super) fn part(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} values", self.len);
+        let memory = Arc::clone(&self.memory);
+        Self { memory, first: self.first + range.start, len: range.len(), values: PhantomData }
+    }
+
+    /// Whether no other handle of this memory is left.
+    pub(super) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.memory) == 1
+    }
+
+    fn address(&self) -> u64 {
+        M::address(&self.memory) + (self.first * size_of::<T>()) as u64
     }
 
     /// Number of values.
@@ -135,10 +189,10 @@ impl<M: Machine, T: Pod> Buffer<M, T> {
 }
 
 /// Most parameters a kernel has.
-const MOST_ARGUMENTS: usize = 16;
+const MOST_ARGUMENTS: usize = 40;
 
 /// One launch of a kernel. Only the wrappers of [`super::ops`], which know what each kernel may touch, make one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Launch {
     /// What is launched.
     pub(super) kernel: &'static Kernel,
@@ -160,12 +214,20 @@ impl Launch {
 
     /// A launch with a thread for each of `count` elements.
     pub(super) fn over(kernel: &'static Kernel, count: usize) -> Self {
-        Self::new(kernel, count.div_ceil(kernel.threads as usize))
+        let mut launch = Self::new(kernel, count.div_ceil(kernel.threads as usize));
+        launch.too_large = i32::try_from(count).is_err().then_some(count);
+        launch
     }
 
     /// The same with `rows` rows of blocks.
     pub(super) fn rows(mut self, rows: usize) -> Self {
         self.grid[1] = rows;
+        self
+    }
+
+    /// The same with `layers` layers of rows of blocks.
+    pub(super) fn layers(mut self, layers: usize) -> Self {
+        self.grid[2] = layers;
         self
     }
 
@@ -182,18 +244,18 @@ impl Launch {
     }
 
     /// Adds what the kernel reads.
-    pub(super) fn input<M: Machine, T>(self, buffer: &Buffer<M, T>) -> Self {
-        self.word(M::address(&buffer.memory))
+    pub(super) fn input<M: Machine, T: Pod>(self, buffer: &Buffer<M, T>) -> Self {
+        self.word(buffer.address())
     }
 
     /// Adds what the kernel may read, or nothing.
-    pub(super) fn optional<M: Machine, T>(self, buffer: Option<&Buffer<M, T>>) -> Self {
-        self.word(buffer.map_or(0, |buffer| M::address(&buffer.memory)))
+    pub(super) fn optional<M: Machine, T: Pod>(self, buffer: Option<&Buffer<M, T>>) -> Self {
+        self.word(buffer.map_or(0, Buffer::address))
     }
 
     /// Adds what the kernel writes.
-    pub(super) fn output<M: Machine, T>(self, buffer: &mut Buffer<M, T>) -> Self {
-        self.word(M::address(&buffer.memory))
+    pub(super) fn output<M: Machine, T: Pod>(self, buffer: &mut Buffer<M, T>) -> Self {
+        self.word(buffer.address())
     }
 
     /// Adds a number of things, an `int`.
@@ -202,6 +264,21 @@ impl Launch {
             self.too_large = Some(value);
         }
         self.word(value as u64)
+    }
+
+    /// Adds a signed number, an `int`.
+    pub(super) fn int(self, value: i32) -> Self {
+        self.word(value.cast_unsigned().into())
+    }
+
+    /// Adds 32 bits, a `u32`.
+    pub(super) fn bits(self, value: u32) -> Self {
+        self.word(value.into())
+    }
+
+    /// Adds two of them.
+    pub(super) fn sizes(self, [first, second]: [usize; 2]) -> Self {
+        self.size(first).size(second)
     }
 
     /// Adds a `float`.
@@ -225,9 +302,9 @@ impl Launch {
                 value,
             ));
         }
-        if self.grid[1] > most_rows {
-            let name = format!("rows of blocks of kernel `{}`", self.kernel.name);
-            return Err(Error::argument(name, format!("up to {most_rows}"), self.grid[1]));
+        if let Some(rows) = self.grid[1..].iter().find(|&&rows| rows > most_rows) {
+            let name = format!("rows or layers of blocks of kernel `{}`", self.kernel.name);
+            return Err(Error::argument(name, format!("up to {most_rows}"), rows));
         }
         if self.grid.contains(&0) { Ok(()) } else { machine.launch(&self) }
     }

@@ -1,12 +1,14 @@
-//! NVIDIA GPUs: what there is of them, the networks there, and kernels for what the hot path does outside its networks.
+//! NVIDIA GPUs: what there is of them, the networks there, and kernels of our own for the hot path.
 //!
-//! `networks` (feature `cuda`) opens a GPU for the networks, which burn runs. The kernels have a twin on the CPU each: their
-//! sources are in `kernels/`, one file per op; [`ops`] has one safe wrapper per kernel. Both are independent of where they
-//! run: [`Machine`] is a CUDA device or, in `tests/kernels`, a CPU that runs the same sources thread by thread, so that
-//! wrappers and kernels are compared with their twins where there is no GPU. `make test-cuda` does so, and compiles every
-//! kernel for the architectures from Turing to Blackwell.
+//! `networks` (feature `cuda`) opens a GPU for the networks, which burn runs; [`trace`] is a backend that runs them by kernels of
+//! our own, as graphs that the driver repeats. There are kernels for what is done besides the networks and for all that the
+//! networks do. Each has a twin on the CPU: the sources are in `kernels/`, one file per op; [`ops`] has their safe wrappers.
+//! They and the backend are independent of where they run: [`Machine`] is a CUDA device or, in `tests/kernels`, a CPU that runs
+//! the same sources thread by thread, so that kernels, wrappers and whole networks are compared with their twins where there is
+//! no GPU. `make test-cuda` does so, and compiles every kernel for the architectures from Turing to Blackwell.
 //!
-//! The kernels agree with their twins on an H100 (`benches/results`), but **no stage of the path uses them yet**.
+//! The kernels besides the networks agree with their twins on an H100 (`benches/results`), but **no stage of the path uses them
+//! yet**. Those of the networks, and `trace`, were on no GPU yet.
 
 #[allow(unsafe_code, reason = "launches pass addresses to the driver")]
 mod device;
@@ -18,8 +20,10 @@ pub mod networks;
 pub mod ops;
 #[allow(unsafe_code, reason = "driver and compiler are C libraries, loaded when asked for")]
 pub mod probe;
+pub mod trace;
+mod view;
 
-pub use device::{Device, DeviceMemory};
-pub use launch::{Buffer, Kernel, Launch, Machine, Op};
+pub use device::{Device, DeviceGraph, DeviceMemory};
+pub use launch::{Buffer, Graphs, Kernel, Launch, Machine, Op};
 pub use modules::{Module, ModuleCache};
 pub use probe::{Gap, GpuFacts};

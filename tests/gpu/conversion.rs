@@ -7,7 +7,7 @@ use syrinx::engine::{Engine, ModelFiles, TrackerFile};
 use syrinx::geometry::Timing;
 use syrinx::io::read::read;
 use syrinx::nn::ops::VoiceOps;
-use syrinx::nn::{Cpu, Cuda, in_pool};
+use syrinx::nn::{Cpu, in_pool};
 use syrinx::params::{ConversionParams, NoiseChoice};
 use syrinx::path::Converter;
 use syrinx::path::offline::Request;
@@ -15,7 +15,7 @@ use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 use syrinx::path::window::WindowSizes;
 use syrinx::units::Recording;
 
-use crate::support::{gpu, relative_error};
+use crate::support::{on_each_backend, relative_error};
 
 /// What a whole conversion may be off, the pitch tracked by each itself: five times what an H100 was.
 const AUDIO: f64 = 2e-2;
@@ -45,8 +45,11 @@ fn speech(seconds: usize) -> Recording {
 
 #[test]
 fn a_recording() {
-    let Some(device) = gpu() else { return };
-    let (mut cpu, mut gpu) = (converter::<Cpu>(Default::default()), converter::<Cuda>(device));
+    on_each_backend!(|B, device, name| { convert_a_recording::<B>(name, device) });
+}
+
+fn convert_a_recording<B: VoiceOps>(name: &str, device: &B::Device) {
+    let (mut cpu, mut gpu) = (converter::<Cpu>(Default::default()), converter::<B>(device.clone()));
     let (recording, params) = (speech(8), params());
     let request = |pitch_curve| Request {
         recording: &recording,
@@ -73,7 +76,7 @@ fn a_recording() {
     let error = relative_error(&tracked.audio.samples, &expected.audio.samples);
     let error_by_curve = relative_error(&by_curve[0], &expected_by_curve.audio.samples);
     println!(
-        "| the built-in voice, a recording of 8 s: off by {error:.2e}, by one curve {error_by_curve:.2e}, of {AUDIO:.0e} | \
+        "| the built-in voice, a recording of 8 s, {name}: off by {error:.2e}, by one curve {error_by_curve:.2e}, of {AUDIO:.0e} | \
          GPU RTF {:.4} at last, {seconds:.2?} s; CPU RTF {:.4} |",
         seconds[2] / 8.0,
         cpu_seconds / 8.0
@@ -84,7 +87,10 @@ fn a_recording() {
     let hops = expected.f0_before_hz.iter().filter(|hz| **hz > 0.0).count();
     assert!(voiced.len() + hops / 100 >= hops, "{} of {hops} hops are voiced on both", voiced.len());
     let worst = voiced.iter().map(|(cpu, gpu)| 1200.0 * f64::from(*gpu / *cpu).log2().abs()).fold(0.0, f64::max);
-    println!("| pitch by SwiftF0: off by at most {worst:.3} cents of {CENTS} on {} voiced hops |", voiced.len());
+    println!(
+        "| pitch by SwiftF0, {name}: off by at most {worst:.3} cents of {CENTS} on {} voiced hops |",
+        voiced.len()
+    );
     assert!(worst < CENTS, "the pitch is off by {worst} cents");
     assert!(error <= AUDIO && error_by_curve <= AUDIO, "off by {error:e}, by one curve {error_by_curve:e}");
 }
@@ -116,14 +122,17 @@ fn stream<B: VoiceOps>(converter: Converter<B>, input: &Recording) -> (Vec<f32>,
 
 #[test]
 fn a_stream() {
-    let Some(device) = gpu() else { return };
+    on_each_backend!(|B, device, name| { convert_a_stream::<B>(name, device) });
+}
+
+fn convert_a_stream<B: VoiceOps>(name: &str, device: &B::Device) {
     let input = speech(4);
     let (expected, cpu_ms) = stream(converter::<Cpu>(Default::default()), &input);
-    let (found, gpu_ms) = stream(converter::<Cuda>(device), &input);
+    let (found, gpu_ms) = stream(converter::<B>(device.clone()), &input);
     let error = relative_error(&found, &expected);
     println!(
-        "| the built-in voice, a stream of 100 ms chunks: off by {error:.2e} of {AUDIO} | longest chunk: GPU {gpu_ms:.1} ms, \
-         CPU {cpu_ms:.1} ms |"
+        "| the built-in voice, a stream of 100 ms chunks, {name}: off by {error:.2e} of {AUDIO} | longest chunk: GPU \
+         {gpu_ms:.1} ms, CPU {cpu_ms:.1} ms |"
     );
     assert!(error <= AUDIO, "off by {error:e}");
 }

@@ -9,5 +9,6 @@ mod conversion;
 mod networks;
 #[path = "../kernels/noise.rs"]
 mod noise;
+#[cfg(feature = "cuda")]
 mod strategies;
 mod support;

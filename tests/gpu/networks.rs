@@ -1,10 +1,11 @@
-//! Each network.
+//! Each network, by burn's kernels and by our own.
 
 use burn::Tensor;
 use burn::tensor::backend::Backend;
 use syrinx::checkpoint::hubert::EncoderCheckpoint;
 use syrinx::checkpoint::voice::{Version, VoiceCheckpoint};
 use syrinx::checkpoint::{Tensors, seeded};
+use syrinx::nn::Cpu;
 use syrinx::nn::crepe::Crepe;
 use syrinx::nn::fcpe::Fcpe;
 use syrinx::nn::hubert::{Hubert, Projection};
@@ -12,11 +13,10 @@ use syrinx::nn::ops::VoiceOps;
 use syrinx::nn::rmvpe::Rmvpe;
 use syrinx::nn::swift_f0::SwiftF0;
 use syrinx::nn::synthesizer::{Noise, Synthesizer};
-use syrinx::nn::{Cpu, Cuda};
 use syrinx::path::pitch::coarse;
 
 use crate::noise::noise;
-use crate::support::{compare, data, gpu, recorded, voice};
+use crate::support::{compare, data, on_each_backend, recorded, voice};
 
 /// GPUs multiply matrices with factors of 11 significant bits; each product is off by up to 1/2000, sums by less. Bounds are
 /// four times what an H100 was off at worst.
@@ -37,12 +37,13 @@ fn compare_encoders(
     audio: &[f32],
     out: Option<Vec<f32>>,
 ) {
-    let Some(device) = gpu() else { return };
-    let cpu = Hubert::<Cpu>::load(&file.tensors.weights(), &file.config, projection, &Default::default());
-    let gpu = Hubert::<Cuda>::load(&file.tensors.weights(), &file.config, projection, &device);
-    let (cpu, gpu) = (cpu.expect("an encoder"), gpu.expect("an encoder"));
-    let units = || values(cpu.units(audio).expect("units"));
-    compare(what, UNITS, out.as_deref(), units, || values(gpu.units(audio).expect("units")));
+    on_each_backend!(|B, device, name| {
+        let cpu = Hubert::<Cpu>::load(&file.tensors.weights(), &file.config, projection, &Default::default());
+        let gpu = Hubert::<B>::load(&file.tensors.weights(), &file.config, projection, device);
+        let (cpu, gpu) = (cpu.expect("an encoder"), gpu.expect("an encoder"));
+        let units = || values(cpu.units(audio).expect("units"));
+        compare(&format!("{what}, {name}"), UNITS, out.as_deref(), units, || values(gpu.units(audio).expect("units")));
+    });
 }
 
 #[test]
@@ -68,11 +69,13 @@ fn hubert_full() {
 }
 
 fn compare_rmvpe(what: &str, tensors: &Tensors, audio: &[f32], out: Option<Vec<f32>>) {
-    let Some(device) = gpu() else { return };
-    let cpu = Rmvpe::<Cpu>::load(&tensors.weights(), &Default::default()).expect("a network");
-    let gpu = Rmvpe::<Cuda>::load(&tensors.weights(), &device).expect("a network");
-    let mel = cpu.mel(audio).expect("a spectrogram");
-    compare(what, SALIENCE, out.as_deref(), || cpu.salience(&mel), || gpu.salience(&mel));
+    on_each_backend!(|B, device, name| {
+        let cpu = Rmvpe::<Cpu>::load(&tensors.weights(), &Default::default()).expect("a network");
+        let gpu = Rmvpe::<B>::load(&tensors.weights(), device).expect("a network");
+        let mel = cpu.mel(audio).expect("a spectrogram");
+        let what = format!("{what}, {name}");
+        compare(&what, SALIENCE, out.as_deref(), || cpu.salience(&mel), || gpu.salience(&mel));
+    });
 }
 
 #[test]
@@ -88,11 +91,13 @@ fn rmvpe_full() {
 }
 
 fn compare_fcpe(what: &str, tensors: &Tensors, audio: &[f32], out: Option<Vec<f32>>) {
-    let Some(device) = gpu() else { return };
-    let cpu = Fcpe::<Cpu>::load(&tensors.weights(), &Default::default()).expect("a network");
-    let gpu = Fcpe::<Cuda>::load(&tensors.weights(), &device).expect("a network");
-    let mel = cpu.mel(audio).expect("a spectrogram");
-    compare(what, SALIENCE, out.as_deref(), || cpu.salience(&mel), || gpu.salience(&mel));
+    on_each_backend!(|B, device, name| {
+        let cpu = Fcpe::<Cpu>::load(&tensors.weights(), &Default::default()).expect("a network");
+        let gpu = Fcpe::<B>::load(&tensors.weights(), device).expect("a network");
+        let mel = cpu.mel(audio).expect("a spectrogram");
+        let what = format!("{what}, {name}");
+        compare(&what, SALIENCE, out.as_deref(), || cpu.salience(&mel), || gpu.salience(&mel));
+    });
 }
 
 #[test]
@@ -104,11 +109,13 @@ fn fcpe() {
 }
 
 fn compare_crepe(what: &str, tensors: &Tensors, audio: &[f32], out: Option<Vec<f32>>) {
-    let Some(device) = gpu() else { return };
-    let cpu = Crepe::<Cpu>::load(&tensors.weights(), &Default::default()).expect("a network");
-    let gpu = Crepe::<Cuda>::load(&tensors.weights(), &device).expect("a network");
-    let salience = || cpu.salience(audio).expect("salience");
-    compare(what, SALIENCE, out.as_deref(), salience, || gpu.salience(audio).expect("salience"));
+    on_each_backend!(|B, device, name| {
+        let cpu = Crepe::<Cpu>::load(&tensors.weights(), &Default::default()).expect("a network");
+        let gpu = Crepe::<B>::load(&tensors.weights(), device).expect("a network");
+        let salience = || cpu.salience(audio).expect("salience");
+        let what = format!("{what}, {name}");
+        compare(&what, SALIENCE, out.as_deref(), salience, || gpu.salience(audio).expect("salience"));
+    });
 }
 
 #[test]
@@ -123,17 +130,19 @@ fn crepe() {
 fn swift_f0() {
     /// Convolutions of a few channels are summed with 32-bit factors.
     const EXACT: f64 = 1e-6;
-    let Some(device) = gpu() else { return };
-    let cpu = SwiftF0::<Cpu>::embedded(&Default::default()).expect("a network");
-    let gpu = SwiftF0::<Cuda>::embedded(&device).expect("a network");
-    let audio = voice(1.0);
-    let confidence = || cpu.native(&audio).expect("a track").confidence;
-    compare("SwiftF0, 62 frames, confidence", EXACT, None, confidence, || {
-        gpu.native(&audio).expect("a track").confidence
+    on_each_backend!(|B, device, name| {
+        let cpu = SwiftF0::<Cpu>::embedded(&Default::default()).expect("a network");
+        let gpu = SwiftF0::<B>::embedded(device).expect("a network");
+        let audio = voice(1.0);
+        let confidence = || cpu.native(&audio).expect("a track").confidence;
+        compare(&format!("SwiftF0, 62 frames, confidence, {name}"), EXACT, None, confidence, || {
+            gpu.native(&audio).expect("a track").confidence
+        });
+        // Neighbouring candidates are 4 % apart: a frame that took another would show.
+        let f0_hz = || cpu.native(&audio).expect("a track").f0_hz;
+        let what = format!("SwiftF0, 62 frames, Hz, {name}");
+        compare(&what, EXACT, None, f0_hz, || gpu.native(&audio).expect("a track").f0_hz);
     });
-    // Neighbouring candidates are 4 % apart: a frame that took another would show.
-    let f0_hz = || cpu.native(&audio).expect("a track").f0_hz;
-    compare("SwiftF0, 62 frames, Hz", EXACT, None, f0_hz, || gpu.native(&audio).expect("a track").f0_hz);
 }
 
 /// Audio of `hops` hops from text encoder, flow and generator, without noise.
@@ -147,12 +156,15 @@ fn render<B: VoiceOps>(voice: &Synthesizer<B>, units: &[f32], f0_hz: &[f32]) -> 
 }
 
 fn compare_voices(what: &str, file: &VoiceCheckpoint, hops: usize) {
-    let Some(device) = gpu() else { return };
-    let cpu = Synthesizer::<Cpu>::load(&file.tensors.weights(), &file.config, &Default::default()).expect("a voice");
-    let gpu = Synthesizer::<Cuda>::load(&file.tensors.weights(), &file.config, &device).expect("a voice");
     let units = noise(7, hops * file.config.unit_dim);
     let f0_hz: Vec<f32> = (0..hops).map(|hop| if hop % 9 == 0 { 0.0 } else { 200.0 + hop as f32 }).collect();
-    compare(what, AUDIO, None, || render(&cpu, &units, &f0_hz), || render(&gpu, &units, &f0_hz));
+    on_each_backend!(|B, device, name| {
+        let weights = file.tensors.weights();
+        let cpu = Synthesizer::<Cpu>::load(&weights, &file.config, &Default::default()).expect("a voice");
+        let gpu = Synthesizer::<B>::load(&weights, &file.config, device).expect("a voice");
+        let what = format!("{what}, {name}");
+        compare(&what, AUDIO, None, || render(&cpu, &units, &f0_hz), || render(&gpu, &units, &f0_hz));
+    });
 }
 
 #[test]

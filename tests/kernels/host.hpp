@@ -267,6 +267,21 @@ template <class T> T exchange(unsigned mask, T value, unsigned source) {
 
 inline unsigned lane() { return machine.current->number % LANES; }
 
+// A warp's product, the lanes' parts lying as PTX's mma.m16n8k8 has them.
+inline void multiply_by_warp(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    static float all_a[1024 / LANES][16][8], all_b[1024 / LANES][8][8];
+    const unsigned warp = machine.current->number / LANES, g = lane() / 4, t = lane() % 4;
+    auto *left = all_a[warp];
+    auto *right = all_b[warp];
+    for (unsigned i = 0; i < 4; i++) memcpy(&left[g + i % 2 * 8][t + i / 2 * 4], &a[i], sizeof(float));
+    for (unsigned i = 0; i < 2; i++) memcpy(&right[t + i * 4][g], &b[i], sizeof(float));
+    exchange(~0u, 0, lane());
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned k = 0; k < 8; k++) c[i] += left[g + i / 2 * 8][k] * right[k][2 * t + i % 2];
+    }
+    exchange(~0u, 0, lane());
+}
+
 } // namespace host
 
 #define __device__

@@ -2,17 +2,20 @@
 //! where `SYRINX_GPU` names one, the device itself: the same tests then hold its kernels against their twins.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::ptr::NonNull;
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libloading::Library;
 use sha2::{Digest, Sha256};
 use syrinx::cuda::ops::KERNELS;
-use syrinx::cuda::{Device, Launch, Machine, ModuleCache, Op};
+use syrinx::cuda::trace::Traceable;
+use syrinx::cuda::{Device, Graphs, Launch, Machine, ModuleCache, Op};
 use syrinx::{Error, Result};
 
 /// The environment variable that asks for kernels with sanitizers.
@@ -40,6 +43,12 @@ pub const ORDERS: [Order; 3] = [Order::Forwards, Order::Backwards, Order::Shuffl
 pub struct Host {
     library: Built,
     order: Order,
+    /// Launches to be kept, while they are.
+    keeping: Mutex<Option<Vec<Launch>>>,
+    /// How often kept launches were repeated.
+    repeats: AtomicUsize,
+    /// Whether it keeps no launches.
+    forgetful: AtomicBool,
 }
 
 enum Built {
@@ -60,18 +69,38 @@ impl Host {
             let open = || {
                 Device::open(number.parse().expect("a number"), ModuleCache::at(std::env::temp_dir())).expect("a GPU")
             };
-            return Self { library: Built::Gpu(DEVICE.get_or_init(open)), order };
+            return Self::from(Built::Gpu(DEVICE.get_or_init(open)), order);
         }
         let library = LIBRARY.get_or_init(|| {
             let ops: Vec<(&str, String)> = ops().into_iter().map(|op| (op.name, op.text.to_owned())).collect();
             build(&ops)
         });
-        Self { library: Built::Shared(library), order }
+        Self::from(Built::Shared(library), order)
     }
 
     /// The kernels of one op whose source is `text`.
     pub fn of(name: &str, text: String, order: Order) -> Self {
-        Self { library: Built::Own(build(&[(name, text)])), order }
+        Self::from(Built::Own(build(&[(name, text)])), order)
+    }
+
+    fn from(library: Built, order: Order) -> Self {
+        Self {
+            library,
+            order,
+            keeping: Mutex::new(None),
+            repeats: AtomicUsize::new(0),
+            forgetful: AtomicBool::new(false),
+        }
+    }
+
+    /// Has it keep no launches from now on, as a driver may refuse to.
+    pub fn keep_none(&self) {
+        self.forgetful.store(true, Ordering::Relaxed);
+    }
+
+    /// How often kept launches were repeated.
+    pub fn repeats(&self) -> usize {
+        self.repeats.load(Ordering::Relaxed)
     }
 }
 
@@ -102,8 +131,9 @@ fn build(ops: &[(&str, String)]) -> Library {
     } else {
         flags.push("-O2");
     }
-    let headers = ["kernels/syrinx.cuh", "kernels/spectrum.cuh", "tests/kernels/host.hpp"];
-    let headers = headers.map(|path| std::fs::read_to_string(root.join(path)).expect("a header"));
+    let headers = ["syrinx", "spectrum", "epilogue", "tiles", "convolve"].map(|name| format!("kernels/{name}.cuh"));
+    let headers = headers.into_iter().chain(["tests/kernels/host.hpp".to_owned()]);
+    let headers: Vec<_> = headers.map(|path| std::fs::read_to_string(root.join(path)).expect("a header")).collect();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kernels");
     std::fs::create_dir_all(&folder).expect("a folder for objects");
     let object = |(name, text): &(&str, String)| {
@@ -173,6 +203,11 @@ pub struct HostMemory {
     layout: Layout,
 }
 
+// SAFETY: plain memory, which launches, one at a time, and copies touch.
+unsafe impl Send for HostMemory {}
+// SAFETY: as above.
+unsafe impl Sync for HostMemory {}
+
 impl Drop for HostMemory {
     fn drop(&mut self) {
         if self.layout.size() > 0 {
@@ -217,25 +252,25 @@ impl Machine for Host {
         }
     }
 
-    fn write(&self, memory: &mut Memory, bytes: &[u8]) -> Result<()> {
-        if let (Built::Gpu(device), Memory::Gpu(memory)) = (&self.library, &mut *memory) {
-            return device.write(memory, bytes);
+    fn write(&self, memory: &Memory, first: usize, bytes: &[u8]) -> Result<()> {
+        if let (Built::Gpu(device), Memory::Gpu(memory)) = (&self.library, memory) {
+            return device.write(memory, first, bytes);
         }
         let memory = memory.host();
-        assert!(bytes.len() <= memory.layout.size());
-        // SAFETY: the memory is ours alone and as long.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.at.as_ptr(), bytes.len()) };
+        assert!(first + bytes.len() <= memory.layout.size());
+        // SAFETY: the memory is as long, and nothing else touches it: launches end before they return.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.at.as_ptr().add(first), bytes.len()) };
         Ok(())
     }
 
-    fn read(&self, memory: &Memory, bytes: &mut [u8]) -> Result<()> {
+    fn read(&self, memory: &Memory, first: usize, bytes: &mut [u8]) -> Result<()> {
         if let (Built::Gpu(device), Memory::Gpu(memory)) = (&self.library, memory) {
-            return device.read(memory, bytes);
+            return device.read(memory, first, bytes);
         }
         let memory = memory.host();
-        assert!(bytes.len() <= memory.layout.size());
+        assert!(first + bytes.len() <= memory.layout.size());
         // SAFETY: the memory is as long, was zeroed, and no kernel runs: launches end before they return.
-        unsafe { std::ptr::copy_nonoverlapping(memory.at.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(memory.at.as_ptr().add(first), bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
 
@@ -247,6 +282,10 @@ impl Machine for Host {
             Built::Own(library) => library,
             Built::Gpu(device) => return device.launch(launch),
         };
+        if let Some(kept) = &mut *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) {
+            kept.push(launch.clone());
+            return Ok(());
+        }
         let symbol = format!("run_{}", launch.name());
         // SAFETY: `EXPORT` of host.hpp gives every kernel a function of this type.
         let run = unsafe { library.get::<Run>(symbol.as_bytes()) }.expect("an exported kernel");
@@ -258,7 +297,7 @@ impl Machine for Host {
         };
         let mut words = launch.arguments().to_vec();
         let mut arguments: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
-        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the wrappers pass what the kernel declares, which is what these tests, under sanitizers, are for.
         let failure = unsafe { run(std::ptr::from_ref(&raw), arguments.as_mut_ptr(), arguments.len() as u32) };
         if failure.is_null() {
@@ -267,5 +306,47 @@ impl Machine for Host {
         // SAFETY: a string literal of host.hpp.
         let problem = unsafe { CStr::from_ptr(failure) }.to_string_lossy().into_owned();
         Err(Error::device(format!("kernel `{}`", launch.name()), problem, "mend the kernel"))
+    }
+}
+
+/// Kept launches.
+pub enum Kept {
+    Host(Vec<Launch>),
+    Gpu(<Device as Graphs>::Graph),
+}
+
+impl Graphs for Host {
+    type Graph = Kept;
+
+    fn keep(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Kept> {
+        if self.forgetful.load(Ordering::Relaxed) {
+            return Err(Error::device("stand-in", "it keeps no launches", "none"));
+        }
+        if let Built::Gpu(device) = self.library {
+            return device.keep(work).map(Kept::Gpu);
+        }
+        let keeping = || self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        *keeping() = Some(Vec::new());
+        let worked = work();
+        let kept = keeping().take().unwrap_or_default();
+        worked.map(|()| Kept::Host(kept))
+    }
+
+    fn repeat(&self, graph: &Kept) -> Result<()> {
+        self.repeats.fetch_add(1, Ordering::Relaxed);
+        match (graph, &self.library) {
+            (Kept::Host(launches), _) => launches.iter().try_for_each(|launch| self.launch(launch)),
+            (Kept::Gpu(graph), Built::Gpu(device)) => device.repeat(graph),
+            (Kept::Gpu(_), _) => panic!("launches of another machine"),
+        }
+    }
+}
+
+/// Any number names a stand-in of its own; they differ in the order of threads.
+impl Traceable for Host {
+    fn opened(number: usize) -> Option<Arc<Self>> {
+        static HOSTS: OnceLock<Mutex<HashMap<usize, Arc<Host>>>> = OnceLock::new();
+        let mut hosts = HOSTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(hosts.entry(number).or_insert_with(|| Arc::new(Self::new(ORDERS[number % ORDERS.len()])))))
     }
 }

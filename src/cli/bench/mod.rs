@@ -14,6 +14,8 @@ use super::machine::{Machine, peak_memory_bytes};
 use super::report::rtf;
 use crate::checkpoint::pitch::PitchNetwork;
 use crate::checkpoint::seeded;
+#[cfg(feature = "cuda-kernels")]
+use crate::cuda::trace::Graphs;
 use crate::engine::{Engine, TrackerFile, assemble};
 use crate::error::{Error, Result};
 use crate::nn::Cpu;
@@ -128,6 +130,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Place::Cpu => run_on::<Cpu>(Default::default(), &name, args),
         #[cfg(feature = "cuda")]
         Place::Cuda(device) => run_on::<Cuda>(device, &name, args),
+        #[cfg(feature = "cuda-kernels")]
+        Place::Graphs(device) => run_on::<Graphs>(device, &name, args),
     }
 }
 

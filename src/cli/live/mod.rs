@@ -31,6 +31,8 @@ use remote::{Order, Remote};
 use screen::Screen;
 
 use crate::cli::conversion::ModelChoice;
+#[cfg(feature = "cuda-kernels")]
+use crate::cuda::trace::Graphs;
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceState, MidiInbox};
 use crate::io::read::read;
@@ -59,6 +61,8 @@ pub fn run(args: &LiveArgs, color: ColorChoice) -> Result<()> {
         Place::Cpu => run_on::<Cpu>(Default::default(), args, color, &models, settings),
         #[cfg(feature = "cuda")]
         Place::Cuda(device) => run_on::<Cuda>(device, args, color, &models, settings),
+        #[cfg(feature = "cuda-kernels")]
+        Place::Graphs(device) => run_on::<Graphs>(device, args, color, &models, settings),
     }
 }
 

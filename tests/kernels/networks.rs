@@ -1,0 +1,172 @@
+//! Every network on the backend that notes operations, on the stand-in, against the CPU's: the first run, the one whose
+//! launches are kept, and those that repeat them.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use syrinx::checkpoint::Tensors;
+use syrinx::checkpoint::hubert::EncoderCheckpoint;
+use syrinx::checkpoint::voice::VoiceCheckpoint;
+use syrinx::nn::Cpu;
+use syrinx::nn::crepe::Crepe;
+use syrinx::nn::fcpe::Fcpe;
+use syrinx::nn::hubert::{Hubert, Projection};
+use syrinx::nn::ops::VoiceOps;
+use syrinx::nn::rmvpe::Rmvpe;
+use syrinx::nn::swift_f0::SwiftF0;
+use syrinx::nn::synthesizer::{Noise, Synthesizer};
+use syrinx::path::pitch::coarse;
+
+use crate::host::SANITIZED;
+use crate::support::{noise, voice};
+use crate::trace::{Trace, assert_same, device, repeats};
+
+/// Sums in another order, through some tens of layers.
+const TOLERANCE: f32 = 1e-4;
+/// Runs of each network.
+const RUNS: u64 = 4;
+
+/// A network that is loaded once and run with other inputs.
+trait Network {
+    /// What runs number `0..runs` give, one after the other.
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>>;
+}
+
+/// Holds the network on the stand-in to the CPU's. All but the first two of its runs are repeated launches.
+fn check(what: &str, network: &impl Network) {
+    check_runs(what, network, RUNS, RUNS as usize - 2);
+}
+
+/// The same for so many runs, in which kept launches are repeated at least so often. Left out under sanitizers, which are
+/// slow: the kernels' own tests run there.
+fn check_runs(what: &str, network: &impl Network, runs: u64, least_repeats: usize) {
+    if std::env::var_os(SANITIZED).is_some() {
+        return;
+    }
+    let device = device();
+    let found = network.run::<Trace>(&device, runs);
+    let expected = network.run::<Cpu>(&Default::default(), runs);
+    for (run, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert_same(&format!("{what}, run {run}"), found, expected, TOLERANCE);
+    }
+    assert!(repeats(device) >= least_repeats, "{what}: {} repeats", repeats(device));
+}
+
+/// A file below `tests/data`.
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn values<B: Backend>(tensor: Tensor<B, 3>) -> Vec<f32> {
+    tensor.into_data().into_vec().expect("f32")
+}
+
+struct Encoder(EncoderCheckpoint, Projection);
+
+impl Network for Encoder {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let encoder = Hubert::<B>::load(&self.0.tensors.weights(), &self.0.config, self.1, device).expect("an encoder");
+        (0..runs).map(|run| values(encoder.units(&voice(run, 2_000)).expect("units"))).collect()
+    }
+}
+
+#[test]
+fn encoders() {
+    let file = |name: &str| EncoderCheckpoint::open(data(name)).expect("an encoder");
+    check("HuBERT", &Encoder(file("hubert_small_v1.weights.safetensors"), Projection::Layer12));
+    check("HuBERT for streams", &Encoder(file("hubert_stream.weights.safetensors"), Projection::Layer9Projected));
+}
+
+struct RmvpeTracker(Tensors);
+
+impl Network for RmvpeTracker {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let tracker = Rmvpe::<B>::load(&self.0.weights(), device).expect("a tracker");
+        (0..runs).map(|run| tracker.salience(&tracker.mel(&voice(run, 1_600)).expect("a spectrogram"))).collect()
+    }
+}
+
+#[test]
+fn rmvpe() {
+    check("RMVPE", &RmvpeTracker(Tensors::open(data("rmvpe_small.pt")).expect("a tracker")));
+}
+
+struct FcpeTracker(Tensors);
+
+impl Network for FcpeTracker {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let tracker = Fcpe::<B>::load(&self.0.weights(), device).expect("a tracker");
+        (0..runs).map(|run| tracker.salience(&tracker.mel(&voice(run, 1_600)).expect("a spectrogram"))).collect()
+    }
+}
+
+#[test]
+fn fcpe() {
+    check("FCPE", &FcpeTracker(Tensors::open(data("fcpe_small.weights.safetensors")).expect("a tracker")));
+}
+
+struct CrepeTracker(Tensors);
+
+impl Network for CrepeTracker {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let tracker = Crepe::<B>::load(&self.0.weights(), device).expect("a tracker");
+        (0..runs).map(|run| tracker.salience(&voice(run, 300)).expect("salience")).collect()
+    }
+}
+
+#[test]
+fn crepe() {
+    check("CREPE", &CrepeTracker(Tensors::open(data("crepe_small.weights.safetensors")).expect("a tracker")));
+}
+
+struct SwiftTracker;
+
+impl Network for SwiftTracker {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let tracker = SwiftF0::<B>::embedded(device).expect("a tracker");
+        let track = |run| {
+            let track = tracker.native(&voice(run, 1_024)).expect("a track");
+            // Confidence is read apart from pitch; both of a size.
+            let pitch = track.f0_hz.iter().map(|hz| hz / 1_000.0);
+            pitch.chain(track.confidence.iter().copied()).collect()
+        };
+        (0..runs).map(track).collect()
+    }
+}
+
+#[test]
+fn swift_f0() {
+    // What the second trace of a run reads of the first is another tensor each time, and outlives both: that is known after
+    // three runs, and kept after five.
+    check_runs("SwiftF0", &SwiftTracker, 6, 4 + 2);
+}
+
+struct Voice(VoiceCheckpoint);
+
+impl Network for Voice {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let config = &self.0.config;
+        let voice = Synthesizer::<B>::load(&self.0.tensors.weights(), config, device).expect("a voice");
+        let speaker = voice.speaker(0).expect("a speaker");
+        let hops = 8;
+        let render = |run: u64| {
+            let units = noise(run, hops * config.unit_dim);
+            let f0_hz: Vec<f32> =
+                (0..hops).map(|hop| if hop % 5 == 0 { 0.0 } else { 200.0 + (hop as f32 + run as f32) }).collect();
+            let pitch: Vec<u8> = f0_hz.iter().map(|&hz| coarse(hz)).collect();
+            let prior = voice.prior(&units, &pitch, 1).expect("a prior");
+            let latents = voice.latents(prior, &speaker, &mut Noise::seeded(run));
+            let source = voice.source(&f0_hz[1..], &mut 0.0, &mut Noise::Zero);
+            voice.audio(latents, source.as_deref(), &speaker, 2..5).expect("audio")
+        };
+        (0..runs).map(render).collect()
+    }
+}
+
+#[test]
+fn voices() {
+    for name in ["synth_small_v1_32k.pth", "synth_small_v2_40k.pth"] {
+        check(name, &Voice(VoiceCheckpoint::open(data(name)).expect("a voice")));
+    }
+}
