@@ -22,4 +22,4 @@ pub mod probe;
 pub use device::{Device, DeviceMemory};
 pub use launch::{Buffer, Kernel, Launch, Machine, Op};
 pub use modules::{Module, ModuleCache};
-pub use probe::{Gap, GpuFacts};
+pub use probe::{Gap, GpuFacts, Peaks};
