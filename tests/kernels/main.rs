@@ -13,5 +13,6 @@ mod retrieval;
 mod sanitized;
 mod source;
 mod spectra;
+mod speed;
 mod support;
 mod tracks;
