@@ -1,34 +1,15 @@
-//! The GPU, recordings, and how two backends are compared.
+//! Recordings, and how two backends are compared.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use safetensors::SafeTensors;
 use syrinx::nn::in_pool;
-use syrinx::place::{Place, PlaceChoice};
 
 use crate::noise::noise;
 
-/// The environment variable with the number of a GPU.
-const GPU: &str = "SYRINX_GPU";
 /// Runs of which the fastest counts, after the first.
 const RUNS: usize = 5;
-
-/// A device of the CUDA backend.
-pub type CudaDevice = burn_cuda::CudaDevice;
-
-/// The GPU to test, if one is named.
-pub fn gpu() -> Option<CudaDevice> {
-    let Some(number) = std::env::var_os(GPU) else {
-        eprintln!("left out: {GPU} names no GPU");
-        return None;
-    };
-    let number = number.to_str().and_then(|number| number.parse().ok()).expect("the number of a GPU");
-    match PlaceChoice::Cuda(number).open().expect("a GPU with all that CUDA needs") {
-        Place::Cuda(device) => Some(device),
-        Place::Cpu => panic!("GPU {number} was taken for the CPU"),
-    }
-}
 
 /// A file below `tests/data`.
 pub fn data(name: &str) -> PathBuf {
