@@ -32,8 +32,9 @@ test-cuda: packages
 	SYRINX_NVCC="$(CUDA_TOOLS)/cuda/bin/nvcc" LD_LIBRARY_PATH="$(CUDA_TOOLS)/cuda/lib:$$LD_LIBRARY_PATH" \
 	  $(CARGO) test --locked --features cuda-kernels --test kernels -- --include-ignored --show-output
 
-# A folder to carry, with the repository's files, to a machine with an NVIDIA GPU: `bash gpu-bundle/run.sh` there holds every
-# network to the CPU's and times whole chunks. Needs no GPU, no toolkit and, there, no cargo.
+# A folder to carry, with the repository's files, to a machine with an NVIDIA GPU: `bash gpu-bundle/run.sh MINUTES` there
+# proves and times kernels, networks and chunks, and PyTorch beside them (benches/gpu/README.md). Needs no GPU, no toolkit and,
+# there, no cargo.
 GPU_BUNDLE ?= target/gpu-bundle
 gpu: packages
 	CARGO="$(CARGO)" benches/gpu/bundle.sh "$(GPU_BUNDLE)"

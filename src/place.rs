@@ -77,6 +77,20 @@ impl fmt::Display for Place {
     }
 }
 
+impl Place {
+    /// Bytes of a GPU's memory that are in use, by whoever uses it; `None` of the processor, or where the driver does not tell.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Cpu => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(device) => crate::cuda::probe::memory_in_use(device.index).ok(),
+            #[cfg(feature = "cuda-kernels")]
+            Self::Graphs(device) => crate::cuda::probe::memory_in_use(device.number).ok(),
+        }
+    }
+}
+
 impl PlaceChoice {
     /// The place, found to be there. Where [`Auto`](Self::Auto) takes the processor, a warning tells why.
     ///

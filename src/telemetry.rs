@@ -1,4 +1,4 @@
-//! What a conversion cost, by stage.
+//! What a conversion cost, by stage, and what the process holds.
 
 use std::time::{Duration, Instant};
 
@@ -113,6 +113,14 @@ pub struct Percentiles {
     pub p99: f32,
     /// All of them.
     pub max: f32,
+}
+
+/// Bytes of memory that this process holds; 0 where the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
 #[cfg(test)]

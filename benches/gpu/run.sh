@@ -1,61 +1,158 @@
 #!/usr/bin/env bash
-# Measures Syrinx on this machine's NVIDIA GPU, from the root of the repository's files. `make gpu` bundles this script with
-# the programs that it runs; it needs CUDA's driver, NVRTC and headers, and no cargo. SYRINX_GPU names another GPU than the
-# first, SYRINX_GPU_SECONDS grants more time than two minutes, OUT is the folder for logs. Fails if a part does or is not run.
-set -u
+# Proves and measures Syrinx on this machine's NVIDIA GPU, from the root of the repository's files: `run.sh [MINUTES [PART..]]`,
+# 9 minutes and all parts without them. `make gpu` bundles this script with the programs that it runs; it needs CUDA's driver,
+# NVRTC and headers, and no cargo; Python with PyTorch and NumPy for what is measured beside, compute-sanitizer and CUPTI for
+# what they tell. A part that cannot run is told and left out, those after it go on. OUT is the folder for what comes of it:
+# `results.md`, `results.json` and `logs.tar.gz`, none of them large. SYRINX_GPU names another GPU than the first; DRY, set to
+# anything, goes through everything on the processor, a chunk of each. Fails if a part does, or is not run.
+set -um
 bundle="$(cd "$(dirname "$0")" && pwd)"
+minutes="${1:-9}"
+wanted=("${@:2}")
 out="${OUT:-benches/results/gpu}"
-seconds="${SYRINX_GPU_SECONDS:-118}"
 export SYRINX_GPU="${SYRINX_GPU:-0}"
-programs="$(mktemp -d)"
-trap 'rm -rf "$programs"' EXIT
-mkdir -p "$out"
-# Kernels are compiled here, once for all parts.
-export XDG_CACHE_HOME="$programs/cache"
-for program in syrinx gpu-tests; do
-  gzip -dc "$bundle/$program.gz" >"$programs/$program" && chmod +x "$programs/$program" || exit 1
+# What a second run on the same machine finds again: programs, compiled kernels, weights.
+kept="${SYRINX_GPU_KEPT:-/tmp/syrinx-gpu}"
+logs="$(mktemp -d)"
+mkdir -p "$out" "$kept"
+export XDG_CACHE_HOME="$kept/cache" OUT="$out" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+seconds=$((minutes * 60 - 8))
+for program in syrinx gpu kernels; do
+  gzip -dc "$bundle/$program.gz" >"$kept/$program" && chmod +x "$kept/$program" || echo "$program is not in the bundle"
 done
+device="cuda:$SYRINX_GPU"
+python="$(command -v python3)"
+[ -n "${SYRINX_GPU_PYTHON:-}" ] && python="$SYRINX_GPU_PYTHON"
+chunks=20,60,100,250,10
+contexts=1000,2500
+if [ -n "${DRY:-}" ]; then
+  device=cpu
+  unset SYRINX_GPU
+  chunks=20
+  contexts=200
+fi
 
-# part NAME SECONDS COMMAND...: runs it with what is left of the time, and tells what came of it.
-summary="$out/summary.md"
-: >"$summary"
+# Whatever happens, what there is so far becomes the results.
+finish() {
+  # A log is never larger than a few MB; of one that is, the end counts.
+  for log in "$logs"/*; do
+    [ -f "$log" ] && [ "$(stat -c %s "$log")" -gt 2000000 ] && tail -c 2000000 "$log" >"$log.end" && mv "$log.end" "$log"
+  done
+  tar -czf "$out/logs.tar.gz" -C "$logs" .
+  "$python" benches/gpu/report.py "$logs" "$out" "$(cat "$bundle/commit")" || cat "$logs"/parts.tsv
+  rm -rf "$logs"
+}
+trap finish EXIT
+trap 'exit 1' INT TERM
+
 failed=0
+say() { printf '%s\t%s\t%s\n' "$@" | tee -a "$logs/parts.tsv"; }
+# part NAME SECONDS COMMAND...: runs it within what is left of the time, and tells what came of it.
 part() {
   local name="$1" most="$2" left=$((seconds - SECONDS)) began="$SECONDS" code
   shift 2
-  if [ "$left" -lt 2 ]; then
-    echo "## $name: not run, the time was up" | tee -a "$summary"
+  if [ "${#wanted[@]}" -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+  if [ "$left" -lt 4 ]; then
+    say "$name" "not run: the time was up" ""
     failed=1
     return
   fi
   [ "$left" -lt "$most" ] && most="$left"
-  timeout -k 1 "$most" "$@" >"$out/$name.log" 2>&1
+  # Each in a process group of its own, which ends as one when its time is up.
+  ("$@") >"$logs/$name.log" 2>&1 &
+  local running=$!
+  (sleep "$most" && kill -TERM -- "-$running" && sleep 2 && kill -KILL -- "-$running") 2>/dev/null &
+  local clock=$!
+  wait "$running"
   code=$?
+  kill -TERM -- "-$clock" 2>/dev/null
+  wait "$clock" 2>/dev/null
+  case "$code" in
+    0) say "$name" passed "$((SECONDS - began))" ;;
+    3) say "$name" "not run: $(tail -1 "$logs/$name.log")" "" ;;
+    143 | 137) say "$name" "cut off" "$((SECONDS - began))" ;;
+    *) say "$name" "failed, $code: $(grep -aE 'panicked|^error|Error' "$logs/$name.log" | head -1 | cut -c1-200)" "$((SECONDS - began))" ;;
+  esac
   [ "$code" = 0 ] || failed=1
-  {
-    echo "## $name: exit $code after $((SECONDS - began)) s of $most"
-    grep -E -A1 '^\| |off by|panicked|^error|^test result|^ +[0-9]+ +[0-9]+ +[0-9.]+ |^ +chunk |INFO' "$out/$name.log" |
-      grep -v '^--$' | cut -c1-300 | head -40
-  } | tee -a "$summary"
 }
-held() { local name="$1" most="$2"; shift 2; part "$name" "$most" "$programs/gpu-tests" --test-threads=1 --nocapture "$@"; }
-chunks() { local name="$1" most="$2"; shift 2; part "$name" "$most" "$programs/syrinx" bench -v --device "cuda:$SYRINX_GPU" "$@"; }
-joe=(--voice models/default/joe.pth --encoder models/default/encoder)
+# Ends a part that needs what is not there.
+without() { echo "$1" && exit 3; }
+# quick NUMBER: so many, or one in a dry run.
+quick() { [ -n "${DRY:-}" ] && echo 1 || echo "$1"; }
 
-nvidia-smi --query-gpu=name,driver_version,memory.used,memory.total --format=csv,noheader 2>&1 | tee -a "$summary"
-part doctor 5 "$programs/syrinx" doctor
-held encoder-small 20 hubert_small
-held recording 40 a_recording
-held voice-full 20 voice_full
-held encoder-full 15 hubert_full
-held rmvpe-full 15 rmvpe_full
-chunks chunks-full 20 --repeat 30 --chunks 20,100,250 --contexts 1000
-held operations 15 strategies::
-held stream 10 a_stream
-part convert 15 "$programs/syrinx" convert examples/data/inaugural.wav -o "$out/gpu.wav" --force --noise zero --pitch 0 \
-  --f0 swift --device "cuda:$SYRINX_GPU" --report "$out/gpu.json"
-held smaller 25 --skip a_recording --skip a_stream --skip _full --skip strategies:: --skip hubert_small
-chunks chunks-small 15 --repeat 50 --chunks 10,20,60,100,250 --contexts 1000,2500 "${joe[@]}"
-chunks chunks-full-all 60 --repeat 50 --chunks 10,60,20,100,250 --contexts 1000,2500
-echo "## done after $SECONDS s; logs are in $out"
+networks() { "$kept/gpu" --test-threads=1 --nocapture "$@"; }
+# Kernels for the processor's stand-in are built there: what needs the compiler is left out.
+kernels() { "$kept/kernels" --test-threads=1 --skip nvcc:: --skip sanitized:: --skip proof:: --skip speed::on "$@"; }
+speed() { "$kept/kernels" --nocapture speed::on; }
+sanitized() {
+  command -v compute-sanitizer >/dev/null || without "there is no compute-sanitizer"
+  compute-sanitizer --tool "$1" --error-exitcode 9 "$kept/kernels" --test-threads=1 \
+    --skip nvcc:: --skip sanitized:: --skip proof:: --skip device:: --skip speed::
+}
+bench() { "$kept/syrinx" bench -v --device "$device" --json "$@"; }
+# rows FILE ARGUMENTS...: figures to the file, lines as they come to the log.
+rows() { bench "${@:2}" >"$logs/$1.json"; }
+full=(--index-rows 20000)
+seeded=(--voice "$kept/weights/voice.pth" --encoder "$kept/weights/hubert" --pitch-model "$kept/weights/rmvpe.pt")
+joe=(--voice models/default/joe.pth --encoder models/default/encoder --index models/default/units.index)
+torch() {
+  "$python" -c 'import torch, numpy, safetensors' || without "Python has no torch, numpy or safetensors"
+  "$python" benches/gpu/torch_chunks.py --weights "$kept/weights" --device "$device" "$@"
+}
+beside() {
+  [ -f "$kept/weights/voice.pth" ] || without "the part weights made none"
+  rows beside "${seeded[@]}" "$@"
+}
+soak() {
+  local left=$((seconds - SECONDS - 20))
+  # As many chunks as an hour has, or what the time allows.
+  rows soak "${full[@]}" --chunks 60 --contexts 1000 --repeat "$(quick 60000)" --at-most "$((left > 1 ? left : 1))"
+}
+launches() {
+  local cupti
+  cupti="$(find / -name 'libcupti.so*' -not -path '/proc/*' -print -quit 2>/dev/null)"
+  [ -n "$cupti" ] || without "there is no CUPTI"
+  [ -z "${DRY:-}" ] || without "nothing is launched without a GPU"
+  for chunks in 10 40; do
+    SYRINX_CUPTI="$cupti" CUDA_INJECTION64_PATH="$bundle/launches.so" SYRINX_LAUNCHES="$logs/launches-$chunks.txt" \
+      "$kept/syrinx" bench --device "$device" --chunks 20 --contexts 1000 --repeat "$chunks" "${full[@]}" || return
+    [ -s "$logs/launches-$chunks.txt" ] || without "CUPTI counted nothing"
+  done
+}
+about() {
+  nvidia-smi --query-gpu=name,driver_version,memory.used,memory.total,clocks.sm,clocks.max.sm --format=csv,noheader
+  "$kept/syrinx" doctor
+}
+convert() {
+  "$kept/syrinx" convert examples/data/inaugural.wav -o "$logs/gpu.wav" --force --noise zero --pitch 0 --f0 swift \
+    --device "$device" --report "$logs/convert.json"
+}
+
+# In the order of what is worth most; the times are the most each may take.
+part about 8 about
+part kernels 45 kernels
+part encoder-small 20 networks hubert_small
+part recording 40 networks a_recording
+part voice-full 20 networks voice_full
+part encoder-full 15 networks hubert_full
+part rmvpe-full 15 networks rmvpe_full
+part chunks 75 rows chunks "${full[@]}" --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
+part weights 45 torch --only-weights
+part torch 75 torch --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts" --json "$logs/torch.json"
+part beside 45 beside --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
+part streams 60 rows streams "${full[@]}" --repeat "$(quick 100)" --chunks 60 --contexts 1000 \
+  --streams 1,2,4,8,16,32,64 --at-most 8
+part speed 30 speed
+part launches 30 launches
+part stream 10 networks a_stream
+part chunks-joe 30 rows chunks-joe "${joe[@]}" --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
+part operations 15 networks strategies::
+part others 40 networks --skip a_recording --skip a_stream --skip voice_full --skip hubert_full --skip rmvpe_full \
+  --skip strategies:: --skip hubert_small
+part convert 15 convert
+part memcheck 60 sanitized memcheck
+part racecheck 60 sanitized racecheck
+part initcheck 60 sanitized initcheck
+part soak 3600 soak
+echo "done after $SECONDS s of $((minutes * 60))"
 exit "$failed"

@@ -8,6 +8,7 @@ use rand_distr::{Distribution, Uniform};
 use rayon::prelude::*;
 
 use super::hubert::{EncoderCheckpoint, EncoderConfig, FeatureNorm};
+use super::index::{Index, Metric};
 use super::voice::{Resblock, Version, VoiceCheckpoint, VoiceConfig, tensor_shapes};
 use super::{Tensor, Tensors};
 
@@ -106,6 +107,23 @@ pub fn voice() -> VoiceCheckpoint {
     };
     let tensors = fill("seeded v2 voice", Shapes(tensor_shapes(&config)));
     VoiceCheckpoint { config, tensors }
+}
+
+/// An index of `rows` random rows of `dim` values in as many lists as RVC's training makes of them, all about as long. Which
+/// list a row is in says nothing about where it lies: a search takes as long as in a trained index, and finds something else.
+#[must_use]
+pub fn index(rows: usize, dim: usize) -> Index {
+    let lists = ((16.0 * (rows as f64).sqrt()) as usize).min(rows / 39).max(1);
+    Index {
+        path: "seeded index".into(),
+        dim,
+        metric: Metric::L2,
+        nprobe: 1,
+        centroids: if lists > 1 { values(0, "centroids", &[lists, dim]) } else { Vec::new() },
+        vectors: values(1, "vectors", &[rows, dim]),
+        ids: (0..rows as i64).collect(),
+        offsets: (0..=lists).map(|list| list * rows / lists).collect(),
+    }
 }
 
 /// Names and shapes as they are collected.

@@ -122,7 +122,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Devices(args) => devices::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Latency(args) => latency::run(args),
-        Command::Bench(args) => in_pool(|| bench::run(args)),
+        Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Models(args) => models::run(args),
     }

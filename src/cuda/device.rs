@@ -1,12 +1,16 @@
 //! A CUDA device as a [`Machine`]: one stream of its own, on which everything happens in order.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ffi::c_void;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
+use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+    result,
 };
 use cudarc::nvrtc::Ptx;
 
@@ -80,6 +84,27 @@ impl Device {
         KERNELS.iter().try_for_each(|kernel| self.function(kernel).map(drop))
     }
 
+    /// The time in seconds that the GPU takes for what `give` gives it: some hundred launches at most, and nothing that waits
+    /// for them. The GPU begins when it has been given everything, so that the time to launch does not count.
+    ///
+    /// # Errors
+    /// What `give` reports, or the driver refuses.
+    pub fn seconds_of(&self, give: impl FnOnce() -> Result<()>) -> Result<f64> {
+        let gate = Arc::new(Gate::default());
+        // SAFETY: the stream is ours and lives; `wait_at` takes over the count that is given away here, once.
+        unsafe {
+            let argument = Arc::into_raw(gate.clone()).cast_mut().cast();
+            result::stream::launch_host_function(self.stream.cu_stream(), wait_at, argument)
+        }
+        .map_err(refused("hold its stream"))?;
+        let event = || self.stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(refused("tell the time"));
+        let given = event().and_then(|began| give().and_then(|()| Ok([began, event()?])));
+        gate.open();
+        self.stream.synchronize().map_err(refused("do what it was given"))?;
+        let [began, ended] = given?;
+        Ok(f64::from(began.elapsed_ms(&ended).map_err(refused("tell the time"))?) * 1e-3)
+    }
+
     fn function(&self, kernel: &'static Kernel) -> Result<CudaFunction> {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = functions.get(kernel.name) {
@@ -94,6 +119,34 @@ impl Device {
         }
         Ok(functions[kernel.name].clone())
     }
+}
+
+/// What a stream waits at.
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    /// Longest wait, should nobody open.
+    const MOST: Duration = Duration::from_secs(5);
+
+    fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    fn wait(&self) {
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened.wait_timeout_while(is_open, Self::MOST, |is_open| !*is_open));
+    }
+}
+
+/// Has a stream wait at the [`Gate`] that `gate` holds one count of.
+unsafe extern "C" fn wait_at(gate: *mut c_void) {
+    // SAFETY: `Device::seconds_of` gave this count away, and the driver calls once.
+    unsafe { Arc::from_raw(gate.cast::<Gate>()) }.wait();
 }
 
 /// An error of the driver, and what it was asked for.

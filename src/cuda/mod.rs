@@ -26,4 +26,4 @@ mod view;
 pub use device::{Device, DeviceGraph, DeviceMemory};
 pub use launch::{Buffer, Graphs, Kernel, Launch, Machine, Op};
 pub use modules::{Module, ModuleCache};
-pub use probe::{Gap, GpuFacts};
+pub use probe::{Gap, GpuFacts, Peaks};

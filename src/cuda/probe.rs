@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 
-use cudarc::driver::{DriverError, result, sys};
+use cudarc::driver::{CudaContext, DriverError, result, sys};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -40,6 +40,19 @@ pub struct GpuFacts {
     pub capability: [i32; 2],
     /// Its memory in bytes.
     pub memory_bytes: u64,
+}
+
+/// What a GPU could do at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peaks {
+    /// Multiprocessors.
+    pub processors: usize,
+    /// Bytes of the cache that all of them share.
+    pub l2_bytes: usize,
+    /// Operations with 32-bit floats per second, without matrix units.
+    pub flops: f64,
+    /// Bytes per second from and to its memory.
+    pub bytes_per_second: f64,
 }
 
 const INSTALL_DRIVER: &str = "install NVIDIA's driver, version 525 or later, or use `--device cpu`";
@@ -118,6 +131,42 @@ pub fn gpu(ordinal: usize) -> Result<GpuFacts, Gap> {
     gpus.into_iter().nth(ordinal).ok_or_else(|| {
         let problem = format!("GPU {ordinal} is asked for, but there are {count}");
         Gap::new(problem, format!("choose one from `cuda:0` to `cuda:{}`", count - 1))
+    })
+}
+
+/// Bytes of the memory of GPU `ordinal` that are in use, by whoever uses it.
+///
+/// # Errors
+/// [`Gap`]: there is no driver, or it refuses.
+pub fn memory_in_use(ordinal: usize) -> Result<u64, Gap> {
+    driver()?;
+    let told = CudaContext::new(ordinal).and_then(|context| context.mem_get_info());
+    told.map(|(free, total)| total.saturating_sub(free) as u64).map_err(no_start)
+}
+
+/// What GPU `ordinal` could do at most, by the figures that its driver tells.
+///
+/// # Errors
+/// [`Gap`]: there is no driver, or no such GPU.
+pub fn peaks(ordinal: usize) -> Result<Peaks, Gap> {
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_CLOCK_RATE as CLOCK_KHZ, CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as BUS_BITS,
+        CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE as L2_BYTES, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as MEMORY_KHZ,
+        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS,
+    };
+    let [major, minor] = gpu(ordinal)?.capability;
+    let device = result::device::get(ordinal as c_int).map_err(no_start)?;
+    // SAFETY: the device was got from the driver a moment ago.
+    let tell = |which| unsafe { result::device::get_attribute(device, which) }.map(f64::from).map_err(no_start);
+    // Processors of data centres before Hopper, and of Turing, have half as many units for 32-bit floats.
+    let lanes = if matches!((major, minor), (7, _) | (8, 0)) { 64.0 } else { 128.0 };
+    let processors = tell(PROCESSORS)?;
+    Ok(Peaks {
+        processors: processors as usize,
+        l2_bytes: tell(L2_BYTES)? as usize,
+        // A multiplication and an addition per unit and cycle; memory moves data at both edges of its clock.
+        flops: 2.0 * lanes * processors * tell(CLOCK_KHZ)? * 1e3,
+        bytes_per_second: 2.0 * tell(MEMORY_KHZ)? * 1e3 * tell(BUS_BITS)? / 8.0,
     })
 }
 

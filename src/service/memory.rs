@@ -1,11 +1,6 @@
 //! Memory of the process: how much it holds, and giving back what it does not need.
 
-/// Bytes of memory that this process holds; 0 where the system does not tell.
-pub fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
-}
+pub use crate::telemetry::resident_bytes;
 
 /// Has all threads take memory from one place. By itself each takes it from one of its own, and what they free there stays
 /// theirs: a voice's worth for every thread that once loaded one.

@@ -66,17 +66,18 @@ fn what_names_no_device_is_refused_with_what_would() {
     }
 }
 
+/// `syrinx bench` of small networks, told as JSON.
+fn small_bench(arguments: &[&str]) -> serde_json::Value {
+    let mut command = syrinx();
+    command.args(["bench", "--json"]).args(arguments).arg("--voice").arg(fixture("../synth_small_v1_32k.pth"));
+    command.arg("--encoder").arg(fixture("../hubert_small_v1.weights.safetensors"));
+    let json = command.arg("--pitch-model").arg(fixture("../rmvpe_small.pt")).assert().success();
+    serde_json::from_slice(&json.get_output().stdout).unwrap()
+}
+
 #[test]
 fn bench_times_chunks_of_each_length() {
-    let arguments = ["bench", "--chunks", "100,250", "--contexts", "200", "--repeat", "3", "--json", "--voice"];
-    let mut command = syrinx();
-    command.args(arguments).arg(fixture("../synth_small_v1_32k.pth")).arg("--encoder");
-    command
-        .arg(fixture("../hubert_small_v1.weights.safetensors"))
-        .arg("--pitch-model")
-        .arg(fixture("../rmvpe_small.pt"));
-    let json = command.assert().success();
-    let json: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    let json = small_bench(&["--chunks", "100,250", "--contexts", "200", "--repeat", "3"]);
     assert_eq!(json["device"], "cpu");
     let rows = json["rows"].as_array().unwrap();
     let lengths: Vec<_> = rows.iter().map(|row| (row["chunk_ms"].as_f64(), row["context_ms"].as_f64())).collect();
@@ -85,6 +86,51 @@ fn bench_times_chunks_of_each_length() {
         let at = |name: &str| row[name].as_f64().unwrap();
         assert!(0.0 < at("p50_ms") && at("p50_ms") <= at("p95_ms") && at("p99_ms") <= at("max_ms"), "{row}");
         assert!((at("rtf") - at("p50_ms") / at("chunk_ms")).abs() < 1e-6 && row["count"] == 3, "{row}");
+        for held in row["held"].as_array().unwrap() {
+            assert!(held["process"].as_u64().unwrap() > 1 << 20 && held["gpu"].is_null(), "{row}");
+        }
     }
     syrinx().args(["bench", "--chunks", "5"]).assert().code(64);
+}
+
+#[test]
+fn bench_retrieves_where_there_is_an_index() {
+    let retrieval = |json: serde_json::Value| json["rows"][0]["stages_ms"][2].as_f64().unwrap();
+    let chunks = ["--chunks", "100", "--contexts", "200", "--repeat", "9"];
+    let without = retrieval(small_bench(&chunks));
+    // The centres of 769 lists and the rows of one.
+    let many = retrieval(small_bench(&[&chunks[..], &["--index-rows", "30000"]].concat()));
+    assert!(many > 4.0 * without, "{without} ms without, {many} ms with an index");
+    let index = fixture("../added_IVF15_Flat_nprobe_1_small_v1.index");
+    assert!(retrieval(small_bench(&[&chunks[..], &["--index", index.to_str().unwrap()]].concat())) > 0.0);
+}
+
+#[test]
+fn bench_ends_after_the_time_that_it_is_given() {
+    let json = small_bench(&["--chunks", "20", "--contexts", "100", "--repeat", "1000000", "--at-most", "1"]);
+    let count = json["rows"][0]["count"].as_u64().unwrap();
+    assert!((1..100_000).contains(&count), "{count} chunks in a second");
+}
+
+#[test]
+fn bench_tells_how_many_streams_keep_up() {
+    let arguments = ["--chunks", "500", "--contexts", "100", "--repeat", "3", "--streams", "1,2"];
+    let rows = small_bench(&arguments)["rows"].clone();
+    let rows = rows.as_array().unwrap();
+    // How fast this machine is right now decides what keeps up, and that whether more are tried.
+    let kept_up = |row: &serde_json::Value| row["kept_up"].as_bool().unwrap();
+    assert_eq!(rows.len(), if kept_up(&rows[0]) { 2 } else { 1 }, "{rows:?}");
+    for (row, streams) in rows.iter().zip([1, 2]) {
+        let [count, late] = ["count", "late"].map(|name| row[name].as_u64().unwrap());
+        assert!(row["streams"] == streams && (1..=3 * streams).contains(&count) && late <= count, "{row}");
+        assert!(!kept_up(row) || late == 0, "{row}");
+        let [p50, max] = ["p50_ms", "max_ms"].map(|name| row[name].as_f64().unwrap());
+        assert!(0.0 < p50 && p50 <= max && (max > 500.0) == (late > 0), "{row}");
+    }
+    // Untrained networks of full size do not convert 10 ms within 10 ms on any processor: more streams are not tried.
+    let arguments = ["bench", "--chunks", "10", "--contexts", "500", "--repeat", "4", "--streams", "1,2"];
+    let told = syrinx().args(arguments).assert().success();
+    let told = String::from_utf8_lossy(&told.get_output().stdout).into_owned();
+    assert!(told.contains("chunks of 10 ms with 500 ms of context: not even 1 kept up"), "{told}");
+    syrinx().args(["bench", "--streams", "2"]).assert().code(64).stderr(contains("--chunks"));
 }

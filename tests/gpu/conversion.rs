@@ -15,7 +15,8 @@ use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 use syrinx::path::window::WindowSizes;
 use syrinx::units::Recording;
 
-use crate::support::{on_each_backend, relative_error};
+use crate::device::on_each_backend;
+use crate::support::relative_error;
 
 /// What a whole conversion may be off, the pitch tracked by each itself: five times what an H100 was.
 const AUDIO: f64 = 2e-2;

@@ -6,6 +6,7 @@
 //! cargo, beside the repository's files (`make gpu`). One test at a time: `--test-threads=1 --nocapture` shows the table.
 
 mod conversion;
+mod device;
 mod networks;
 #[path = "../kernels/noise.rs"]
 mod noise;

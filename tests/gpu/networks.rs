@@ -15,16 +15,17 @@ use syrinx::nn::swift_f0::SwiftF0;
 use syrinx::nn::synthesizer::{Noise, Synthesizer};
 use syrinx::path::pitch::coarse;
 
+use crate::device::{SHARE, on_each_backend};
 use crate::noise::noise;
-use crate::support::{compare, data, on_each_backend, recorded, voice};
+use crate::support::{compare, data, recorded, voice};
 
 /// GPUs multiply matrices with factors of 11 significant bits; each product is off by up to 1/2000, sums by less. Bounds are
 /// four times what an H100 was off at worst.
-const UNITS: f64 = 3e-3;
+const UNITS: f64 = 3e-3 * SHARE;
 /// The same, before a sigmoid.
-const SALIENCE: f64 = 1e-3;
+const SALIENCE: f64 = 1e-3 * SHARE;
 /// The same through text encoder, flow and generator, whose layers add up what those before them are off.
-const AUDIO: f64 = 4e-3;
+const AUDIO: f64 = 4e-3 * SHARE;
 
 fn values<B: Backend>(tensor: Tensor<B, 3>) -> Vec<f32> {
     tensor.into_data().into_vec().expect("f32")

@@ -8,10 +8,11 @@ use burn_cubecl::kernel::conv::{ConvStrategy, conv_forward};
 use syrinx::nn::Cuda;
 use syrinx::nn::ops::{Activation, AttentionSpec, VoiceOps};
 
+use crate::device::{GpuDevice, gpu};
 use crate::noise::noise;
-use crate::support::{CudaDevice, gpu, relative_error};
+use crate::support::relative_error;
 
-fn tensor<const D: usize>(seed: u64, dims: [usize; D], device: &CudaDevice) -> Tensor<Cuda, D> {
+fn tensor<const D: usize>(seed: u64, dims: [usize; D], device: &GpuDevice) -> Tensor<Cuda, D> {
     Tensor::from_data(TensorData::new(noise(seed, dims.iter().product()), dims), device)
 }
 

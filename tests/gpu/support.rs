@@ -1,66 +1,15 @@
-//! The GPU and its backends, recordings, and how two backends are compared.
+//! Recordings, and how two backends are compared.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use safetensors::SafeTensors;
-use syrinx::cuda::trace::TraceDevice;
 use syrinx::nn::in_pool;
-use syrinx::place::{Place, PlaceChoice};
 
 use crate::noise::noise;
 
-/// The environment variable with the number of a GPU.
-const GPU: &str = "SYRINX_GPU";
 /// Runs of which the fastest counts, after the first.
 const RUNS: usize = 5;
-
-/// A device of burn's CUDA backend.
-#[cfg(feature = "cuda")]
-pub type CudaDevice = burn_cuda::CudaDevice;
-
-/// The number of the GPU to test, if one is named.
-fn number() -> Option<usize> {
-    let Some(number) = std::env::var_os(GPU) else {
-        eprintln!("left out: {GPU} names no GPU");
-        return None;
-    };
-    Some(number.to_str().and_then(|number| number.parse().ok()).expect("the number of a GPU"))
-}
-
-/// The GPU to test for networks by burn's kernels, if one is named.
-#[cfg(feature = "cuda")]
-pub fn gpu() -> Option<CudaDevice> {
-    let place = PlaceChoice::Cuda(number()?).open().expect("a GPU with all that CUDA needs");
-    let Place::Cuda(device) = place else { panic!("a GPU was taken for {place}") };
-    Some(device)
-}
-
-/// The GPU to test for networks by our own kernels, if one is named.
-pub fn graphs() -> Option<TraceDevice> {
-    let place = PlaceChoice::Graphs(number()?).open().expect("a GPU with all that our kernels need");
-    let Place::Graphs(device) = place else { panic!("a GPU was taken for {place}") };
-    Some(device)
-}
-
-/// Does the same on the GPU by burn's kernels, where the build has them, and by our own: with the backend, its device and
-/// what it is called.
-macro_rules! on_each_backend {
-    (|$B:ident, $device:ident, $name:ident| $body:block) => {{
-        #[cfg(feature = "cuda")]
-        if let Some(device) = crate::support::gpu() {
-            type $B = syrinx::nn::Cuda;
-            let ($device, $name) = (&device, "burn");
-            $body
-        }
-        if let Some(device) = crate::support::graphs() {
-            type $B = syrinx::cuda::trace::Graphs;
-            let ($device, $name) = (&device, "graphs");
-            $body
-        }
-    }};
-}
-pub(crate) use on_each_backend;
 
 /// A file below `tests/data`.
 pub fn data(name: &str) -> PathBuf {

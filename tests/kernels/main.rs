@@ -18,6 +18,7 @@ mod rows;
 mod sanitized;
 mod source;
 mod spectra;
+mod speed;
 mod support;
 mod trace;
 mod tracks;

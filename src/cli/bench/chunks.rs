@@ -1,14 +1,15 @@
 //! `syrinx bench --chunks`: what a live stream takes for each chunk, at several lengths of chunk and context.
 
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{chirping_vowel, median};
+use super::{Held, Memory, chirping_vowel, median};
 use crate::cli::machine::Machine;
 use crate::error::Result;
 use crate::geometry::Timing;
+use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::path::Converter;
@@ -19,7 +20,9 @@ use crate::telemetry::{Distribution, Percentiles, Stage, StageTimes};
 const RATE_HZ: u32 = 48_000;
 const CROSSFADE: f64 = 0.04;
 /// Chunks that only warm up: kernels are compiled, and memory is laid out.
-const COLD: usize = 8;
+pub(super) const COLD: usize = 8;
+/// Audio that is converted again and again.
+const SECONDS: f64 = 20.0;
 
 /// Lengths to measure, all with all.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,16 @@ pub struct Lengths<'a> {
     /// Past audio that the networks see in ms.
     pub contexts_ms: &'a [f64],
     /// Chunks timed at each.
-    pub count: u16,
+    pub count: u32,
+    /// How long each pair of lengths may take, after what warms up.
+    pub at_most: Duration,
+}
+
+impl Lengths<'_> {
+    /// Each context with each chunk, in ms.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = [f64; 2]> {
+        self.contexts_ms.iter().flat_map(|&context| self.chunks_ms.iter().map(move |&chunk| [chunk, context]))
+    }
 }
 
 /// What was measured of all lengths.
@@ -52,8 +64,8 @@ pub struct ChunkRow {
     pub chunk_ms: f64,
     /// Past audio that the networks see.
     pub context_ms: f64,
-    /// Chunks timed.
-    pub count: u16,
+    /// Chunks timed, back to back.
+    pub count: u32,
     /// The first chunk and those that only warm up, together.
     pub warm_up_ms: f64,
     /// Half of the chunks took at most this.
@@ -68,6 +80,8 @@ pub struct ChunkRow {
     pub rtf: f64,
     /// Medians of pitch, units, retrieval and synthesizer.
     pub stages_ms: [f64; 4],
+    /// Memory after what warms up, and after the last chunk.
+    pub held: [Held; 2],
 }
 
 const STAGES: [Stage; 4] = [Stage::Pitch, Stage::Units, Stage::Retrieval, Stage::Synth];
@@ -80,24 +94,18 @@ pub fn measure<B: VoiceOps>(
     converter: &Converter<B>,
     params: &ConversionParams,
     lengths: Lengths<'_>,
+    memory: &Memory,
 ) -> Result<Vec<ChunkRow>> {
-    let mut rows = Vec::new();
-    for &context_ms in lengths.contexts_ms {
-        for &chunk_ms in lengths.chunks_ms {
-            let row = row(converter.clone(), params, [chunk_ms, context_ms], lengths.count)?;
-            tracing::info!("{}", line(&row));
-            rows.push(row);
-        }
-    }
-    Ok(rows)
+    let told = |row: Result<ChunkRow>| row.inspect(|row| tracing::info!("{}", line(row)));
+    lengths.pairs().map(|pair| told(row(converter.clone(), params, pair, lengths, memory))).collect()
 }
 
-fn row<B: VoiceOps>(
+/// A stream as `syrinx live` makes it by itself.
+pub(super) fn stream<B: VoiceOps>(
     converter: Converter<B>,
     params: &ConversionParams,
     [chunk_ms, context_ms]: [f64; 2],
-    count: u16,
-) -> Result<ChunkRow> {
+) -> Result<Stream<B>> {
     let timing = Timing { chunk: chunk_ms * 1e-3, crossfade: CROSSFADE, context: context_ms * 1e-3 };
     let settings = StreamSettings {
         rate_hz: RATE_HZ,
@@ -108,29 +116,49 @@ fn row<B: VoiceOps>(
         denoise_input: false,
         denoise_output: false,
     };
-    let mut stream = Stream::new(converter, settings, params)?;
+    Stream::new(converter, settings, params)
+}
+
+/// What streams hear.
+pub(super) fn speech() -> Vec<f32> {
+    chirping_vowel(SECONDS, RATE_HZ).samples
+}
+
+fn row<B: VoiceOps>(
+    converter: Converter<B>,
+    params: &ConversionParams,
+    [chunk_ms, context_ms]: [f64; 2],
+    lengths: Lengths<'_>,
+    memory: &Memory,
+) -> Result<ChunkRow> {
+    let mut stream = stream(converter, params, [chunk_ms, context_ms])?;
     let samples = stream.geometry().chunk_samples();
-    let chunks = COLD + usize::from(count);
-    let input = chirping_vowel(chunks as f64 * samples as f64 / f64::from(RATE_HZ) + 0.1, RATE_HZ).samples;
+    let speech = speech();
+    let mut chunks = speech.chunks_exact(samples).cycle();
     let mut output = vec![0.0; samples];
-    let (mut warm_up_ms, mut times, mut stages) = (0.0, Distribution::default(), Vec::<StageTimes>::new());
-    for (index, chunk) in input.chunks_exact(samples).take(chunks).enumerate() {
+    let mut step = || match chunks.next() {
+        Some(chunk) => in_pool(|| stream.step(chunk, params, &mut output)),
+        None => unreachable!("a chunk has at most 2 s"),
+    };
+    let cold = Instant::now();
+    for _ in 0..COLD {
+        step()?;
+    }
+    let warm_up_ms = cold.elapsed().as_secs_f64() * 1e3;
+    let (mut times, mut stages) = (Distribution::default(), Vec::<StageTimes>::new());
+    let (before, began) = (memory.held(), Instant::now());
+    while stages.len() < lengths.count as usize && (stages.is_empty() || began.elapsed() < lengths.at_most) {
         let started = Instant::now();
-        let report = stream.step(chunk, params, &mut output)?;
-        let spent = started.elapsed();
-        if index < COLD {
-            warm_up_ms += spent.as_secs_f64() * 1e3;
-        } else {
-            times.record(spent);
-            stages.push(report.times);
-        }
+        let report = step()?;
+        times.record(started.elapsed());
+        stages.push(report.times);
     }
     let Percentiles { p50, p95, p99, max } = times.percentiles_ms();
     let stage_ms = |stage| median(stages.iter().map(|times| times.of(stage).as_secs_f64() * 1e3).collect());
     Ok(ChunkRow {
         chunk_ms,
         context_ms,
-        count,
+        count: stages.len() as u32,
         warm_up_ms,
         p50_ms: p50,
         p95_ms: p95,
@@ -138,6 +166,7 @@ fn row<B: VoiceOps>(
         max_ms: max,
         rtf: f64::from(p50) / chunk_ms,
         stages_ms: STAGES.map(stage_ms),
+        held: [before, memory.held()],
     })
 }
 
@@ -146,10 +175,11 @@ fn row<B: VoiceOps>(
 pub fn table(report: &ChunkReport) -> String {
     let Machine { cpu, simd, threads, .. } = &report.machine;
     let mut text = format!("syrinx {} on {}; {cpu}, {simd}, {threads} threads\n", report.version, report.device);
-    let count = report.rows.first().map_or(0, |row| row.count);
-    let _ = writeln!(text, "medians, percentiles and maxima of {count} chunks each; times in ms\n");
+    let _ = writeln!(text, "chunks back to back, after {COLD} that only warm up; times in ms, stages by their medians");
+    let _ = writeln!(text, "{}\n", Held::NOTE);
     let names = ["chunk", "context", "p50", "p95", "p99", "max", "RTF", "pitch", "units", "index", "voice", "warm-up"];
     text.extend(names.iter().map(|name| format!("{name:>9}")));
+    let _ = write!(text, "{:>8}{:>8}{:>8}{:>8}{:>8}", "count", "memory", "more", "GPU", "more");
     for row in &report.rows {
         text.push('\n');
         text.push_str(&line(row));
@@ -162,6 +192,8 @@ fn line(row: &ChunkRow) -> String {
     let [pitch, units, index, voice] = stages_ms;
     format!(
         "{chunk_ms:>9.0}{context_ms:>9.0}{p50_ms:>9.2}{p95_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{rtf:>9.4}{pitch:>9.2}\
-         {units:>9.2}{index:>9.2}{voice:>9.2}{warm_up_ms:>9.0}"
+         {units:>9.2}{index:>9.2}{voice:>9.2}{warm_up_ms:>9.0}{:>8}{}",
+        row.count,
+        Held::line(row.held)
     )
 }

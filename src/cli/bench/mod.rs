@@ -1,10 +1,11 @@
-//! `syrinx bench`: how fast this machine converts, stage by stage, or chunk by chunk.
+//! `syrinx bench`: how fast this machine converts, stage by stage, chunk by chunk, or many streams at once.
 
 pub mod chunks;
+pub mod streams;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use super::conversion::PlaceArgs;
 use super::machine::{Machine, peak_memory_bytes};
 use super::report::rtf;
+use crate::checkpoint::index::Index;
 use crate::checkpoint::pitch::PitchNetwork;
 use crate::checkpoint::seeded;
 #[cfg(feature = "cuda-kernels")]
@@ -22,6 +24,7 @@ use crate::nn::Cpu;
 #[cfg(feature = "cuda")]
 use crate::nn::Cuda;
 use crate::nn::hubert::Hubert;
+use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::nn::rmvpe::Rmvpe;
 use crate::nn::synthesizer::Synthesizer;
@@ -29,14 +32,15 @@ use crate::params::{ConversionParams, NoiseChoice};
 use crate::path::Converter;
 use crate::path::offline::{Conversion, Request};
 use crate::path::pitch::Tracker;
+use crate::path::retrieval::Retrieval;
 use crate::path::window::WindowSizes;
 use crate::place::Place;
-use crate::telemetry::Stage;
+use crate::telemetry::{Stage, resident_bytes};
 use crate::units::{ANALYSIS_RATE_HZ, Recording};
 
 /// Conversions, and chunks of each length, that are timed unless another number is asked for.
-const CONVERSIONS: u16 = 3;
-const CHUNKS: u16 = 100;
+const CONVERSIONS: u32 = 3;
+const CHUNKS: u32 = 100;
 
 /// Measures how fast this machine converts.
 #[derive(Args, Clone, Debug)]
@@ -48,14 +52,21 @@ pub struct BenchArgs {
     #[arg(long, value_name = "S", default_value_t = 10.0, conflicts_with = "input")]
     pub seconds: f64,
     /// Conversions that are timed, after one that is not: 3 without this; with --chunks, chunks: 100
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub repeat: Option<u16>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub repeat: Option<u32>,
     /// Convert live, in chunks of so many ms each: the time of one chunk is measured
     #[arg(long, value_name = "MS,...", value_delimiter = ',', conflicts_with_all = ["input", "seconds"])]
     pub chunks: Vec<f64>,
     /// Past audio in ms that the networks see with each of --chunks
     #[arg(long, value_name = "MS,...", value_delimiter = ',', default_value = "1000,2500", requires = "chunks")]
     pub contexts: Vec<f64>,
+    /// Convert so many live streams at once, in real time: with each of --chunks, up to the first number that falls behind
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "chunks",
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub streams: Vec<u16>,
+    /// End what is timed after so many seconds for each of --chunks and --contexts, and number of --streams
+    #[arg(long, value_name = "S", requires = "chunks", value_parser = clap::value_parser!(u32).range(1..))]
+    pub at_most: Option<u32>,
     #[command(flatten)]
     place: PlaceArgs,
     /// Voice; without this, an untrained one of full size (v2, 40 kHz)
@@ -67,6 +78,12 @@ pub struct BenchArgs {
     /// RMVPE's weights; without this, untrained ones
     #[arg(long, value_name = "PATH")]
     pub pitch_model: Option<PathBuf>,
+    /// Retrieval index of the voice (FAISS `.index`); without this, nothing is retrieved
+    #[arg(long, value_name = "PATH", conflicts_with = "index_rows")]
+    pub index: Option<PathBuf>,
+    /// Retrieve from an untrained index of so many rows, as long training recordings make them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub index_rows: Option<u32>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -84,7 +101,7 @@ pub struct BenchReport {
     /// Where the networks ran: `cpu`, `cuda:N`.
     pub device: String,
     /// Conversions timed.
-    pub repeat: u16,
+    pub repeat: u32,
     /// Time to prepare the voice, the encoder and the pitch network, their files read.
     pub load_seconds: LoadSeconds,
     /// Time of each stage.
@@ -119,37 +136,75 @@ pub struct StageMedian {
     pub rtf: f64,
 }
 
+/// Memory held, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Held {
+    /// By this process.
+    pub process: u64,
+    /// Of the GPU, by whoever uses it.
+    pub gpu: Option<u64>,
+}
+
+impl Held {
+    /// What tables say of it.
+    const NOTE: &str = "memory in MB after the warm-up, and what came to it since; of a GPU all that is in use";
+
+    /// MB at first, and how many more at last, of the process and of the GPU.
+    fn line([first, last]: [Self; 2]) -> String {
+        let mb = |first: u64, last: u64| [first as f64 * 1e-6, (last as f64 - first as f64) * 1e-6];
+        let [process, more] = mb(first.process, last.process);
+        let gpu = first.gpu.zip(last.gpu).map(|(first, last)| mb(first, last));
+        let gpu = gpu.map_or_else(|| format!("{:>8}{:>8}", "-", "-"), |[gpu, more]| format!("{gpu:>8.0}{more:>8.1}"));
+        format!("{process:>8.0}{more:>8.1}{gpu}")
+    }
+}
+
+/// What tells how much memory is held.
+#[derive(Debug)]
+pub struct Memory(Place);
+
+impl Memory {
+    fn held(&self) -> Held {
+        Held { process: resident_bytes(), gpu: self.0.memory_bytes() }
+    }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
 /// Models or a recording that cannot be read.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let place = args.place.device.open()?;
-    let name = place.to_string();
+    let memory = Memory(place.clone());
     match place {
-        Place::Cpu => run_on::<Cpu>(Default::default(), &name, args),
+        Place::Cpu => run_on::<Cpu>(Default::default(), &memory, args),
         #[cfg(feature = "cuda")]
-        Place::Cuda(device) => run_on::<Cuda>(device, &name, args),
+        Place::Cuda(device) => run_on::<Cuda>(device, &memory, args),
         #[cfg(feature = "cuda-kernels")]
-        Place::Graphs(device) => run_on::<Graphs>(device, &name, args),
+        Place::Graphs(device) => run_on::<Graphs>(device, &memory, args),
     }
 }
 
-fn run_on<B: VoiceOps>(device: B::Device, place: &str, args: &BenchArgs) -> Result<()> {
+fn run_on<B: VoiceOps>(device: B::Device, memory: &Memory, args: &BenchArgs) -> Result<()> {
+    let (version, place) = (env!("CARGO_PKG_VERSION").to_owned(), memory.0.to_string());
     if args.chunks.is_empty() {
-        let report = measure::<B>(device, place, args)?;
+        let report = in_pool(|| measure::<B>(device, place, args))?;
         return tell(&report, table, args.json);
     }
-    let lengths =
-        chunks::Lengths { chunks_ms: &args.chunks, contexts_ms: &args.contexts, count: args.repeat.unwrap_or(CHUNKS) };
-    let converter = load::<B>(args, &device)?.0;
-    let report = chunks::ChunkReport {
-        version: env!("CARGO_PKG_VERSION").into(),
-        machine: Machine::here(),
-        device: place.into(),
-        rows: chunks::measure(&converter, &params(), lengths)?,
+    let lengths = chunks::Lengths {
+        chunks_ms: &args.chunks,
+        contexts_ms: &args.contexts,
+        count: args.repeat.unwrap_or(CHUNKS),
+        at_most: args.at_most.map_or(Duration::MAX, |seconds| Duration::from_secs(seconds.into())),
     };
-    tell(&report, chunks::table, args.json)
+    let (converter, machine) = (in_pool(|| load::<B>(args, &device))?.0, Machine::here());
+    if args.streams.is_empty() {
+        let rows = chunks::measure(&converter, &params(), lengths, memory)?;
+        return tell(&chunks::ChunkReport { version, machine, device: place, rows }, chunks::table, args.json);
+    }
+    let numbers: Vec<usize> = args.streams.iter().map(|&number| number.into()).collect();
+    let rows = streams::measure(&converter, &params(), lengths, &numbers, memory)?;
+    tell(&streams::StreamsReport { version, machine, device: place, rows }, streams::table, args.json)
 }
 
 fn tell<R: Serialize>(report: &R, table: impl Fn(&R) -> String, as_json: bool) -> Result<()> {
@@ -164,7 +219,7 @@ fn tell<R: Serialize>(report: &R, table: impl Fn(&R) -> String, as_json: bool) -
 ///
 /// # Errors
 /// Models or a recording that cannot be read.
-fn measure<B: VoiceOps>(device: B::Device, place: &str, args: &BenchArgs) -> Result<BenchReport> {
+fn measure<B: VoiceOps>(device: B::Device, place: String, args: &BenchArgs) -> Result<BenchReport> {
     let recording = match &args.input {
         Some(path) => crate::io::read::read(path)?.recording,
         None if (0.1..=600.0).contains(&args.seconds) => chirping_vowel(args.seconds, ANALYSIS_RATE_HZ),
@@ -195,7 +250,7 @@ fn measure<B: VoiceOps>(device: B::Device, place: &str, args: &BenchArgs) -> Res
         version: env!("CARGO_PKG_VERSION").into(),
         machine: Machine::here(),
         audio_seconds,
-        device: place.into(),
+        device: place,
         repeat,
         load_seconds,
         stages: Stage::ALL.map(stage).into(),
@@ -235,7 +290,12 @@ fn load<B: VoiceOps>(args: &BenchArgs, device: &B::Device) -> Result<(Converter<
         timed(|| Rmvpe::load(&made.weights(), device).map(|network| Tracker::Rmvpe(Arc::new(network))))?
     };
     let load_seconds = LoadSeconds { voice: voice_seconds, encoder: encoder_seconds, pitch: pitch_seconds };
-    Ok((assemble(voice, encoder, None, tracker), load_seconds))
+    let index = match (&args.index, args.index_rows) {
+        (Some(path), _) => Some(Index::open(path)?),
+        (None, rows) => rows.map(|rows| seeded::index(rows as usize, encoder.unit_dim())),
+    };
+    let retrieval = index.map(|index| Retrieval::new(Arc::new(index), encoder.unit_dim(), device)).transpose()?;
+    Ok((assemble(voice, encoder, retrieval.map(Arc::new), tracker), load_seconds))
 }
 
 /// What `load` gives, and the seconds that it took.
