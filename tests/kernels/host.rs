@@ -2,6 +2,7 @@
 //! where `SYRINX_GPU` names one, the device itself: the same tests then hold its kernels against their twins.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_void};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub const ORDERS: [Order; 3] = [Order::Forwards, Order::Backwards, Order::Shuffl
 pub struct Host {
     library: Built,
     order: Order,
+    launched: Mutex<BTreeSet<&'static str>>,
 }
 
 enum Built {
@@ -60,18 +62,27 @@ impl Host {
             let open = || {
                 Device::open(number.parse().expect("a number"), ModuleCache::at(std::env::temp_dir())).expect("a GPU")
             };
-            return Self { library: Built::Gpu(DEVICE.get_or_init(open)), order };
+            return Self::with(Built::Gpu(DEVICE.get_or_init(open)), order);
         }
         let library = LIBRARY.get_or_init(|| {
             let ops: Vec<(&str, String)> = ops().into_iter().map(|op| (op.name, op.text.to_owned())).collect();
             build(&ops)
         });
-        Self { library: Built::Shared(library), order }
+        Self::with(Built::Shared(library), order)
     }
 
     /// The kernels of one op whose source is `text`.
     pub fn of(name: &str, text: String, order: Order) -> Self {
-        Self { library: Built::Own(build(&[(name, text)])), order }
+        Self::with(Built::Own(build(&[(name, text)])), order)
+    }
+
+    fn with(library: Built, order: Order) -> Self {
+        Self { library, order, launched: Mutex::default() }
+    }
+
+    /// The kernels that were launched, by name.
+    pub fn launched(&self) -> Vec<&'static str> {
+        self.launched.lock().expect("no launch failed").iter().copied().collect()
     }
 }
 
@@ -243,6 +254,7 @@ impl Machine for Host {
     fn launch(&self, launch: &Launch) -> Result<()> {
         /// The stand-in's state is global.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        self.launched.lock().expect("no launch failed").insert(launch.name());
         let library = match &self.library {
             Built::Shared(library) => *library,
             Built::Own(library) => library,
