@@ -2,7 +2,7 @@
 //! where `SYRINX_GPU` names one, the device itself: the same tests then hold its kernels against their twins.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, c_char, c_void};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,7 @@ pub const ORDERS: [Order; 3] = [Order::Forwards, Order::Backwards, Order::Shuffl
 pub struct Host {
     library: Built,
     order: Order,
+    launched: Mutex<BTreeSet<&'static str>>,
     /// Launches to be kept, while they are.
     keeping: Mutex<Option<Vec<Launch>>>,
     /// How often kept launches were repeated.
@@ -87,6 +88,7 @@ impl Host {
         Self {
             library,
             order,
+            launched: Mutex::default(),
             keeping: Mutex::new(None),
             repeats: AtomicUsize::new(0),
             forgetful: AtomicBool::new(false),
@@ -101,6 +103,11 @@ impl Host {
     /// How often kept launches were repeated.
     pub fn repeats(&self) -> usize {
         self.repeats.load(Ordering::Relaxed)
+    }
+
+    /// The kernels that were launched, by name.
+    pub fn launched(&self) -> Vec<&'static str> {
+        self.launched.lock().expect("no launch failed").iter().copied().collect()
     }
 }
 
@@ -277,6 +284,7 @@ impl Machine for Host {
     fn launch(&self, launch: &Launch) -> Result<()> {
         /// The stand-in's state is global.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        self.launched.lock().expect("no launch failed").insert(launch.name());
         let library = match &self.library {
             Built::Shared(library) => *library,
             Built::Own(library) => library,
