@@ -61,6 +61,7 @@ fn main() {
         recording: &input,
         pitch_curve: None,
         params: &params,
+        own_pitch: false,
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };

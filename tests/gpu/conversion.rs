@@ -56,6 +56,7 @@ fn convert_a_recording<B: VoiceOps>(name: &str, device: &B::Device) {
         recording: &recording,
         pitch_curve,
         params: &params,
+        own_pitch: false,
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };
