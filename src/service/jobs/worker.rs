@@ -168,7 +168,8 @@ pub fn give_way() {
 fn attempt(bench: &Bench, tools: &Tools, job: &Job) {
     bench.tell(&job.id);
     let heart = Heart::start(bench, job);
-    let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, &|share| heart.beat(share))));
+    let mut beat = |share| if heart.beat(share) { Ok(()) } else { Err(Error::Stopped) };
+    let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, &mut beat)));
     // The heart goes on until the result is kept, which may take long where its place cannot be reached.
     let wanted = || heart.is_wanted();
     let fail = |error: &str, retry: Option<Duration>| {
