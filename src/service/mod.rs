@@ -60,6 +60,8 @@ use self::blobs::Blob;
 use self::crew::{Crew, CrewSettings};
 use self::jobs::work::Tools;
 use self::jobs::worker::{self, Bench};
+use self::memory::Undisturbed;
+pub use self::memory::keep_together;
 use self::routes::about::Speakers;
 use self::stream::StreamCounts;
 use self::voices::store::voice_of_blob;
@@ -139,7 +141,6 @@ impl Service {
     pub fn start(settings: ServiceSettings) -> Result<Self> {
         let access = Access::new(settings.listen, settings.token.as_deref(), settings.rate_limit)?;
         settings.wyoming.map_or(Ok(()), wyoming::check)?;
-        memory::keep_together();
         if settings.crew.workers > 0 {
             // The pool helps jobs too, and requests go first.
             rayon::broadcast(|_| worker::give_way());
@@ -241,7 +242,11 @@ impl Drop for Service {
 /// # Errors
 /// A system that grants no thread.
 fn on_own_thread(name: &str, task: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(task);
+    let undisturbed = Undisturbed::new();
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let _undisturbed = undisturbed;
+        task();
+    });
     thread.map(drop).map_err(|error| Error::io("a thread for a stream", error))
 }
 

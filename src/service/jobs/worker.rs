@@ -140,8 +140,8 @@ pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<(
                 }
                 Ok(None) => {
                     // Between jobs that follow each other it is kept.
-                    if !bench.wait() && std::mem::take(&mut holds_memory) {
-                        give_back();
+                    if !bench.wait() && holds_memory {
+                        holds_memory = !give_back();
                     }
                 }
                 Err(error) => {
