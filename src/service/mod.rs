@@ -70,6 +70,12 @@ use crate::error::{Error, Result};
 /// Age of a blob that was put for a job or a voice that never came to be.
 const ABANDONED: Duration = Duration::from_hours(1);
 /// Uploads that are checked at once: each holds a whole voice in memory.
+/// How long it is known of a job that it has expired; then it is forgotten, with its idempotency key.
+const KNOWN: Duration = Duration::from_hours(7 * 24);
+/// Time between two looks for what is due.
+const EXPIRE: Duration = Duration::from_mins(1);
+/// Time between two looks for blobs that nothing keeps: all of them are listed, and all jobs.
+const SWEEP: Duration = Duration::from_hours(1);
 const CHECKS: usize = 2;
 
 /// What a service shall be like.
@@ -158,11 +164,15 @@ impl Service {
         let wyoming = clients.as_ref().map(TcpListener::local_addr).transpose().map_err(of_wyoming)?;
         crew.start()?;
         let (tools, bench) = (crew.tools.clone(), crew.bench.clone());
-        crew.now_and_then(move || {
-            let (expired, blobs) = clean_up_now(&bench, &tools)?;
-            if (expired, blobs) != (0, 0) {
-                tracing::info!("{expired} jobs have expired, {blobs} blobs were removed");
-            }
+        crew.now_and_then(EXPIRE, move || {
+            let expired = expire(&bench, &tools);
+            memory::give_back();
+            expired.map(|expired| tell(expired, 0))
+        });
+        let (tools, bench) = (crew.tools.clone(), crew.bench.clone());
+        crew.now_and_then(SWEEP, move || {
+            let (expired, blobs) = sweep(&bench, &tools, ABANDONED)?;
+            tell(expired, blobs);
             Ok(())
         });
         let app = Arc::new(App {
@@ -254,12 +264,7 @@ fn on_own_thread(name: &str, task: impl FnOnce() + Send + 'static) -> Result<()>
 fn sweep(bench: &Bench, tools: &Tools, abandoned: Duration) -> Result<(usize, usize)> {
     // Blobs first: one that a job begins to keep after this is not among them.
     let present = tools.blobs.all()?;
-    let expired = bench.queue.expire()?;
-    for job in &expired {
-        for key in job.result.iter().chain(&job.request.input) {
-            tools.blobs.delete(key)?;
-        }
-    }
+    let expired = expire(bench, tools)?;
     let kept: std::collections::HashSet<String> = bench.queue.blobs()?.into_iter().collect();
     let mut removed = 0;
     for blob in present.into_iter().filter(|blob| !kept.contains(&blob.key)) {
@@ -268,7 +273,25 @@ fn sweep(bench: &Bench, tools: &Tools, abandoned: Duration) -> Result<(usize, us
             removed += 1;
         }
     }
-    Ok((expired.len(), removed))
+    Ok((expired, removed))
+}
+
+/// Lets go of results that have expired, and forgets jobs that have long ago; returns how many expired now.
+fn expire(bench: &Bench, tools: &Tools) -> Result<usize> {
+    let expired = bench.queue.expire()?;
+    for job in &expired {
+        for key in job.result.iter().chain(&job.request.input) {
+            tools.blobs.delete(key)?;
+        }
+    }
+    bench.queue.forget(KNOWN)?;
+    Ok(expired.len())
+}
+
+fn tell(expired: usize, blobs: usize) {
+    if (expired, blobs) != (0, 0) {
+        tracing::info!("{expired} jobs have expired, {blobs} blobs were removed");
+    }
 }
 
 /// Sweeps, and gives back memory that is not needed.
