@@ -329,3 +329,40 @@ impl RequestCounts {
         counter(self).fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::blobs::{Blobs, FolderBlobs};
+    use super::database::Database;
+    use super::jobs::SqliteQueue;
+    use super::voices::{LoadedVoices, VoiceStore};
+    use super::*;
+    use crate::tts::SourceChoice;
+
+    #[test]
+    fn a_voice_that_is_put_anew_while_what_was_left_of_it_is_sought_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let database = Database::open(&folder.path().join("syrinx.db")).expect("a database");
+        let blobs = Arc::new(FolderBlobs::shared(folder.path().join("blobs")).expect("blobs"));
+        let voices = folder.path().join("voices");
+        let tools = Tools {
+            runtime: runtime.handle().clone(),
+            source: SourceChoice { source: "espeak-ng".into(), ..SourceChoice::default() }.open().expect("a source"),
+            store: VoiceStore::open(voices, Arc::new(database.clone())).expect("voices"),
+            loaded: Arc::new(LoadedVoices::new(None, 0)),
+            pinned: Arc::default(),
+            blobs: blobs.clone(),
+        };
+        let bench = Bench::new(Arc::new(SqliteQueue::new(database)), Duration::ZERO);
+        let key = "voice-0123456789abcdef-0";
+        blobs.put(key, b"half of an upload").expect("kept");
+        let file = std::fs::File::options().append(true).open(folder.path().join("blobs").join(key)).expect("a file");
+        file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED).expect("a time");
+        let listed = blobs.all().expect("blobs").remove(0);
+        assert!(is_left_behind(&bench, &tools, &listed, ABANDONED).expect("an answer"));
+        // Between the list and the look at what it holds, the same voice is uploaded again: its row comes last.
+        blobs.put(key, b"a voice").expect("kept");
+        assert!(!is_left_behind(&bench, &tools, &listed, ABANDONED).expect("an answer"));
+    }
+}

@@ -315,3 +315,34 @@ impl Drop for Heart<'_> {
         self.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::database::Database;
+    use crate::service::jobs::SqliteQueue;
+
+    #[test]
+    fn who_waits_for_a_job_hears_the_bell_also_beside_one_who_waits_for_something_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = Database::open(&folder.path().join("jobs.db")).expect("a database");
+        let bench = Bench::new(Arc::new(SqliteQueue::new(database)), Duration::ZERO);
+        std::thread::scope(|scope| {
+            // Whoever waits longest is woken first.
+            let resting = scope.spawn(|| bench.rest(Duration::from_mins(1)));
+            std::thread::sleep(Duration::from_millis(50));
+            for _ in 0..3 {
+                let waiting = scope.spawn(|| {
+                    let began = Instant::now();
+                    (bench.wait(), began.elapsed())
+                });
+                std::thread::sleep(Duration::from_millis(50));
+                bench.ring();
+                let (rang, took) = waiting.join().expect("a worker");
+                assert!(rang && took < PACE, "{took:?}");
+                assert!(!resting.is_finished());
+            }
+            bench.stop();
+        });
+    }
+}
