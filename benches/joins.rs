@@ -65,7 +65,7 @@ fn main() {
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };
-    let offline = converter().convert(request, &mut |_| ()).expect("a conversion").audio.samples;
+    let offline = converter().convert(request, &mut |_| Ok(())).expect("a conversion").audio.samples;
 
     println!(
         "| chunk (ms) | overlap (ms) | join | delay (ms) | seam (dB) | elsewhere (dB) | roughness (dB) | chunk takes (ms) |"

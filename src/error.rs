@@ -91,6 +91,9 @@ pub enum Error {
         /// Where it was sought and how to provide it.
         hint: String,
     },
+    /// Whoever wanted it asked for its end before it was done. Nothing is wrong.
+    #[error("stopped before it was done, as was asked for")]
+    Stopped,
 }
 
 impl Error {
@@ -135,7 +138,7 @@ impl Error {
     }
 
     /// The process exit code of this error, after BSD `sysexits`: 64 usage, 65 data, 66 no input, 69 no device or
-    /// server, 74 input/output.
+    /// server, 74 input/output; 130, as shells have it, for what was interrupted.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -145,6 +148,7 @@ impl Error {
             Self::Device { .. } | Self::Server { .. } => 69,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => 66,
             Self::Io { .. } => 74,
+            Self::Stopped => 130,
         }
     }
 }

@@ -40,7 +40,10 @@
 //!         sizes: WindowSizes::default(),
 //!         output_rate_hz: None,
 //!     },
-//!     &mut |share| eprintln!("{:.0} %", 100.0 * share),
+//!     &mut |share| {
+//!         eprintln!("{:.0} %", 100.0 * share);
+//!         Ok(())
+//!     },
 //! )?;
 //! assert_eq!(conversion.audio.sample_rate_hz, converter.sample_rate_hz());
 //! # Ok(())

@@ -4,6 +4,12 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::error::Result;
+
+/// Hears the share of some work that is done, 0..=1. An error ends the work, which fails with it:
+/// [`Error::Stopped`](crate::error::Error::Stopped) where no one wants it any more.
+pub type Listener<'a> = dyn FnMut(f64) -> Result<()> + 'a;
+
 /// The stages of the path that take time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {

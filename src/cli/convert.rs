@@ -1,12 +1,14 @@
 //! `syrinx convert`: recordings in, the same recordings in another voice out.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
 use super::conversion::{ModelArgs, ModelChoice, TrackerArgs, VoiceArgs};
 use super::jobs::{self, Job};
+use super::live::on_interrupt;
 use super::plot;
 use super::progress::Progress;
 use super::report::{Failure, FileReport, Report, rtf, stage_reports};
@@ -24,6 +26,7 @@ use crate::params::{ConversionParams, Lengths, Unvoiced};
 use crate::path::offline::{Conversion, Request};
 use crate::path::window::WindowSizes;
 use crate::place::Place;
+use crate::telemetry::Listener;
 use crate::units::{Recording, SAMPLE_RATES_HZ};
 
 /// Converts recordings to another voice.
@@ -277,6 +280,7 @@ pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
 
 fn run_on<B: VoiceOps>(device: B::Device, plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     let curve = plan.f0_file.as_deref().map(pitch_curve::read).transpose()?;
+    let interrupted = on_interrupt()?;
     let started = Instant::now();
     let files = plan.models.files()?;
     if let Some(note) = plan.models.index_note(&files) {
@@ -293,7 +297,9 @@ fn run_on<B: VoiceOps>(device: B::Device, plan: &ConvertPlan, progress: &Progres
             sizes: WindowSizes::default(),
             output_rate_hz: plan.output_rate_hz,
         };
-        let conversion = converter.convert(request, share_done)?;
+        let conversion = converter.convert(request, &mut |share| {
+            if interrupted.load(Ordering::Relaxed) { Err(Error::Stopped) } else { share_done(share) }
+        })?;
         let semitones = conversion.transpose_semitones;
         if semitones != plan.params.transpose_semitones {
             progress
@@ -306,7 +312,7 @@ fn run_on<B: VoiceOps>(device: B::Device, plan: &ConvertPlan, progress: &Progres
 /// Converts every file of `plan` with `convert`, which took `load_seconds` to prepare.
 ///
 /// `convert` gets a recording and a function to tell the share done so far, 0..=1. A file that fails is told on
-/// standard error and does not stop the others.
+/// standard error and does not stop the others; a wish to stop does.
 ///
 /// # Errors
 /// The first error that a file met, once all have been tried; or [`Error::Io`] if the report cannot be written.
@@ -314,7 +320,7 @@ pub fn run(
     plan: &ConvertPlan,
     progress: &Progress,
     load_seconds: f64,
-    mut convert: impl FnMut(&Recording, &mut dyn FnMut(f64)) -> Result<Conversion>,
+    mut convert: impl FnMut(&Recording, &mut Listener<'_>) -> Result<Conversion>,
 ) -> Result<()> {
     let mut report = Report::new(load_seconds);
     let mut first_error = None;
@@ -325,6 +331,10 @@ pub fn run(
             Ok(file) => report.add(file),
             Err(error) => {
                 report.failures.push(Failure { input: job.input.clone(), error: error.to_string() });
+                if matches!(error, Error::Stopped) {
+                    first_error = Some(error);
+                    break;
+                }
                 // The first is told by the caller.
                 if first_error.is_some() {
                     super::print_error(&error);
@@ -348,7 +358,7 @@ fn convert_file(
     plan: &ConvertPlan,
     job: &Job,
     progress: &Progress,
-    convert: &mut impl FnMut(&Recording, &mut dyn FnMut(f64)) -> Result<Conversion>,
+    convert: &mut impl FnMut(&Recording, &mut Listener<'_>) -> Result<Conversion>,
 ) -> Result<FileReport> {
     let started = Instant::now();
     let input = read(&job.input)?.recording;
@@ -357,7 +367,10 @@ fn convert_file(
 
     let started = Instant::now();
     let display = progress.file(&job.input, audio_seconds);
-    let converted = convert(&input, &mut |share| display.advance(share * audio_seconds))?;
+    let converted = convert(&input, &mut |share| {
+        display.advance(share * audio_seconds);
+        Ok(())
+    })?;
     drop(display);
     let seconds = started.elapsed().as_secs_f64();
 
@@ -423,9 +436,8 @@ mod tests {
     }
 
     /// Gives the input back: the loop around the networks without the networks.
-    #[allow(clippy::unnecessary_wraps, reason = "of the converter's type")]
-    fn unchanged(input: &Recording, told: &mut dyn FnMut(f64)) -> Result<Conversion> {
-        told(1.0);
+    fn unchanged(input: &Recording, told: &mut Listener<'_>) -> Result<Conversion> {
+        told(1.0)?;
         let hops = input.samples.len() * 100 / input.sample_rate_hz as usize;
         let mut times = StageTimes::default();
         times.measure(Stage::Units, || std::hint::black_box(vec![0; 1 << 20]));
@@ -528,18 +540,37 @@ mod tests {
         assert!(error.unwrap_err().to_string().starts_with("speaker"));
     }
 
+    /// A plan for `a.wav` and `b.wav`, beside which or in place of one of which stands a file that is no audio.
+    fn of_two(folder: &Path, bad: &str) -> (ConvertPlan, PathBuf) {
+        let (input, output) = (folder.join("in"), folder.join("out"));
+        std::fs::create_dir(&input).unwrap();
+        for name in ["a.wav", "b.wav"] {
+            std::fs::copy(fixture("tone_mono_16k_s16.wav"), input.join(name)).unwrap();
+        }
+        std::fs::write(input.join(bad), b"not audio").unwrap();
+        let line = ["convert", input.to_str().unwrap(), "-o", output.to_str().unwrap(), "--voice", "v.pth"];
+        (ConvertPlan::new(&Line::try_parse_from(line).unwrap().convert).unwrap(), output)
+    }
+
     #[test]
     fn one_bad_file_does_not_stop_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let input = folder.path().join("in");
-        std::fs::create_dir(&input).unwrap();
-        std::fs::write(input.join("a.wav"), b"not audio").unwrap();
-        std::fs::copy(fixture("tone_mono_16k_s16.wav"), input.join("b.wav")).unwrap();
-        let output = folder.path().join("out");
-        let line = ["convert", input.to_str().unwrap(), "-o", output.to_str().unwrap(), "--voice", "v.pth"];
-        let plan = ConvertPlan::new(&Line::try_parse_from(line).unwrap().convert).unwrap();
+        let (plan, output) = of_two(folder.path(), "a.wav");
         let error = run(&plan, &Progress::new(true), 0.0, unchanged).unwrap_err();
         assert_eq!(error.exit_code(), 65);
         assert!(output.join("b.wav").exists() && !output.join("a.wav").exists());
+    }
+
+    #[test]
+    fn a_wish_to_stop_stops_them_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plan, output) = of_two(folder.path(), "c.txt");
+        let mut begun = 0;
+        let error = run(&plan, &Progress::new(true), 0.0, |_, _| {
+            begun += 1;
+            Err(Error::Stopped)
+        });
+        assert_eq!((error.unwrap_err().exit_code(), begun), (130, 1));
+        assert!(!output.join("a.wav").exists() && !output.join("b.wav").exists());
     }
 }

@@ -105,6 +105,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    #[cfg(feature = "service")]
+    if matches!(cli.command, Command::Serve(_) | Command::Worker(_)) {
+        // Before there is any other thread.
+        crate::service::keep_together();
+    }
     start_log(cli);
     start_threads(cli.threads)?;
     match &cli.command {

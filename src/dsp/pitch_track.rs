@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::telemetry::Listener;
 
 /// Sample rate of the audio that trackers read, and samples from one frame of a [`PitchTrack`] to the next: 10 ms.
 pub use crate::units::{ANALYSIS_RATE_HZ as SAMPLE_RATE_HZ, HOP_SAMPLES};
@@ -62,17 +63,25 @@ impl TrackWindows {
         })
     }
 
-    /// Tracks 16 kHz audio window by window.
+    /// Tracks 16 kHz audio window by window; `progress` hears the share done, also what `track` tells of each window.
     ///
     /// # Errors
-    /// What `track` says.
-    pub fn track(self, audio_16k: &[f32], mut track: impl FnMut(&[f32]) -> Result<PitchTrack>) -> Result<PitchTrack> {
+    /// What `track` or `progress` says.
+    pub fn track(
+        self,
+        audio_16k: &[f32],
+        progress: &mut Listener<'_>,
+        mut track: impl FnMut(&[f32], &mut Listener<'_>) -> Result<PitchTrack>,
+    ) -> Result<PitchTrack> {
         let frames = PitchTrack::frames(audio_16k.len());
         let mut whole = PitchTrack::default();
         for (counted, heard) in self.spans(frames) {
             // The last frame is centred on the last sample, or on what would be the next.
             let end = if heard.end == frames { audio_16k.len() } else { heard.end * HOP_SAMPLES };
-            let window = track(&audio_16k[heard.start * HOP_SAMPLES..end])?;
+            let told =
+                &mut |share: f64| progress((counted.start as f64 + share * counted.len() as f64) / frames as f64);
+            let window = track(&audio_16k[heard.start * HOP_SAMPLES..end], told)?;
+            told(1.0)?;
             let inside = counted.start - heard.start..counted.end - heard.start;
             whole.f0_hz.extend_from_slice(&window.f0_hz[inside.clone()]);
             whole.voicing.extend_from_slice(&window.voicing[inside]);
@@ -126,7 +135,14 @@ mod tests {
         let windows = TrackWindows { longest_hops: 128, context_hops: 32 };
         for samples in [1, 159, 160, 128 * 160, 40_000, 40_001, 40_159] {
             let audio: Vec<f32> = (0..samples).map(|n| ((n * 7919) % 101) as f32).collect();
-            assert_eq!(windows.track(&audio, local).unwrap(), local(&audio).unwrap(), "{samples}");
+            let mut told = Vec::new();
+            let mut progress = |share: f64| {
+                told.push(share);
+                Ok(())
+            };
+            let track = windows.track(&audio, &mut progress, |audio, _| local(audio)).unwrap();
+            assert_eq!(track, local(&audio).unwrap(), "{samples}");
+            assert!(told.is_sorted() && told.last() == Some(&1.0), "{told:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use super::pitch_track::{HOP_SAMPLES, PitchTrack, SAMPLE_RATE_HZ, require_audio};
 use super::stft::{Edge, pad};
 use crate::error::{Error, Result};
+use crate::telemetry::Listener;
 
 /// The frequencies that can be found, in Hz.
 pub const RANGE_HZ: [f32; 2] = [50.0, 1100.0];
@@ -83,12 +84,26 @@ impl Yin {
     /// # Errors
     /// The audio is empty.
     pub fn f0(&self, audio_16k: &[f32]) -> Result<PitchTrack> {
+        self.f0_telling(audio_16k, &mut |_| Ok(()))
+    }
+
+    /// As [`f0`](Self::f0); `progress` hears the share done, 0..=1.
+    ///
+    /// # Errors
+    /// As there, and what `progress` says.
+    pub fn f0_telling(&self, audio_16k: &[f32], progress: &mut Listener<'_>) -> Result<PitchTrack> {
+        /// Frames between two words of how far it is: ten seconds of audio.
+        const TOLD_FRAMES: usize = 1000;
         require_audio(audio_16k)?;
         let padded = pad(audio_16k, WINDOW_SAMPLES / 2, WINDOW_SAMPLES / 2, Edge::Zero);
         let mut stream = self.stream();
-        let mut frames = Vec::with_capacity(PitchTrack::frames(audio_16k.len()));
-        for window in padded.windows(WINDOW_SAMPLES).step_by(HOP_SAMPLES) {
+        let count = PitchTrack::frames(audio_16k.len());
+        let mut frames = Vec::with_capacity(count);
+        for (frame, window) in padded.windows(WINDOW_SAMPLES).step_by(HOP_SAMPLES).enumerate() {
             frames.extend(stream.step(window)?);
+            if frame % TOLD_FRAMES == TOLD_FRAMES - 1 {
+                progress(frame as f64 / count as f64)?;
+            }
         }
         frames.extend(stream.finish());
         let (f0_hz, voicing) = frames.into_iter().map(|frame| (frame.f0_hz, frame.voicing)).unzip();

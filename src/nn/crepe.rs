@@ -10,6 +10,7 @@ use crate::dsp::pitch_track::{HOP_SAMPLES, require_audio};
 use crate::dsp::salience::{CENTS_PER_BIN, FIRST_BIN_CENTS, around, bin_cents, cents_to_hz, peak, weighted_cents};
 use crate::dsp::stft::{Edge, pad};
 use crate::error::Result;
+use crate::telemetry::Listener;
 
 /// The smoothed periodicity below which RVC calls a frame unvoiced.
 pub const DEFAULT_THRESHOLD: f32 = 0.1;
@@ -119,11 +120,11 @@ impl<B: VoiceOps> Crepe<B> {
     /// The audio is empty.
     pub fn salience(&self, audio_16k: &[f32]) -> Result<Vec<f32>> {
         let padded = padded(audio_16k)?;
-        Ok(self.salience_of(&windows(&padded).collect::<Vec<_>>()))
+        self.salience_of(&windows(&padded).collect::<Vec<_>>(), &mut |_| Ok(()))
     }
 
-    /// The salience `[windows, bins]`.
-    fn salience_of(&self, windows: &[&[f32]]) -> Vec<f32> {
+    /// The salience `[windows, bins]`; `progress` hears how many windows are done.
+    fn salience_of(&self, windows: &[&[f32]], progress: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
         let batch = |windows: &[&[f32]]| {
             let samples = windows.iter().flat_map(|window| normalised(window)).collect();
             let x = tensor::<B, 3>(samples, [windows.len(), 1, WINDOW_SAMPLES], &self.device);
@@ -132,7 +133,13 @@ impl<B: VoiceOps> Crepe<B> {
             let x = x.swap_dims(1, 2).reshape([1, windows, steps * channels]);
             values(self.output.fused(x, Fused::after(Activation::Sigmoid)))
         };
-        windows.chunks(BATCH).flat_map(batch).collect()
+        let (mut salience, mut done) = (Vec::with_capacity(windows.len() * self.bins), 0);
+        for windows in windows.chunks(BATCH) {
+            salience.extend(batch(windows));
+            done += windows.len();
+            progress(done)?;
+        }
+        Ok(salience)
     }
 
     /// Tracks the pitch of 16 kHz audio as RVC does: the likeliest path through [`PATH_FRAMES`] at a time, its
@@ -145,11 +152,22 @@ impl<B: VoiceOps> Crepe<B> {
     /// # Errors
     /// The audio is empty.
     pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
+        self.f0_telling(audio_16k, threshold, &mut |_| Ok(()))
+    }
+
+    /// As [`f0`](Self::f0); `progress` hears the share done, 0..=1.
+    ///
+    /// # Errors
+    /// As there, and what `progress` says.
+    pub fn f0_telling(&self, audio_16k: &[f32], threshold: f32, progress: &mut Listener<'_>) -> Result<PitchTrack> {
         let mut path = PitchTrack::default();
         let padded = padded(audio_16k)?;
+        let windows: Vec<&[f32]> = windows(&padded).collect();
         // A path at a time: the salience of an hour takes half a gigabyte.
-        for windows in windows(&padded).collect::<Vec<_>>().chunks(PATH_FRAMES) {
-            let PitchTrack { f0_hz, voicing } = decode_path(&self.salience_of(windows), self.bins);
+        for part in windows.chunks(PATH_FRAMES) {
+            let before = path.len();
+            let told = &mut |done: usize| progress((before + done) as f64 / windows.len() as f64);
+            let PitchTrack { f0_hz, voicing } = decode_path(&self.salience_of(part, told)?, self.bins);
             path.f0_hz.extend(f0_hz);
             path.voicing.extend(voicing);
         }

@@ -13,6 +13,7 @@ use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, TrackWindows, require
 use crate::dsp::salience::{NEIGHBOURS, cents_to_hz, peak, weighted_cents};
 use crate::dsp::stft::{Edge, Stft, pad};
 use crate::error::Result;
+use crate::telemetry::Listener;
 
 /// The salience at or below which the reference calls a frame unvoiced.
 pub const DEFAULT_THRESHOLD: f32 = 0.006;
@@ -299,6 +300,22 @@ impl<B: VoiceOps> Fcpe<B> {
     /// # Errors
     /// The audio is empty.
     pub fn f0_in(&self, windows: TrackWindows, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
+        self.f0_telling(windows, audio_16k, threshold, &mut |_| Ok(()))
+    }
+
+    /// As [`f0_in`](Self::f0_in); `progress` hears the share done, 0..=1.
+    ///
+    /// # Errors
+    /// As there, and what `progress` says.
+    pub fn f0_telling(
+        &self,
+        windows: TrackWindows,
+        audio_16k: &[f32],
+        threshold: f32,
+        progress: &mut Listener<'_>,
+    ) -> Result<PitchTrack> {
+        /// About what the first of the two ways over the windows takes.
+        const ENTRY_SHARE: f64 = 0.2;
         let mel = self.mel(audio_16k)?;
         let bands = self.front_end.bank.bands();
         let frames = mel.len() / bands;
@@ -312,6 +329,7 @@ impl<B: VoiceOps> Fcpe<B> {
         for (counted, heard) in windows.spans(frames) {
             let entered = self.enter(part(&heard));
             moments.add(&values(entered.narrow(2, counted.start - heard.start, counted.len())));
+            progress(ENTRY_SHARE * counted.end as f64 / frames as f64)?;
         }
         let mut whole = PitchTrack::default();
         for (counted, heard) in windows.spans(frames) {
@@ -321,6 +339,7 @@ impl<B: VoiceOps> Fcpe<B> {
             let PitchTrack { f0_hz, voicing } = self.decode(&salience[inside], threshold);
             whole.f0_hz.extend(f0_hz);
             whole.voicing.extend(voicing);
+            progress(ENTRY_SHARE + (1.0 - ENTRY_SHARE) * counted.end as f64 / frames as f64)?;
         }
         Ok(whole)
     }

@@ -12,6 +12,7 @@ use crate::checkpoint::Weights;
 use crate::checkpoint::hubert::{EncoderConfig, FeatureNorm};
 use crate::checkpoint::voice::Version;
 use crate::error::{Error, Result};
+use crate::telemetry::Listener;
 
 /// Which vectors a voice was trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,7 +141,15 @@ impl<B: VoiceOps> Hubert<B> {
     /// # Errors
     /// The audio is shorter than one frame.
     pub fn units(&self, audio: &[f32]) -> Result<Tensor<B, 3>> {
-        let hidden = self.hidden(audio, self.layers.len())?;
+        self.units_telling(audio, &mut |_| Ok(()))
+    }
+
+    /// As [`units`](Self::units); `progress` hears the share done, 0..=1.
+    ///
+    /// # Errors
+    /// As there, and what `progress` says.
+    pub fn units_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
+        let hidden = self.hidden_telling(audio, self.layers.len(), progress)?;
         Ok(match &self.projection {
             Some(projection) => projection.forward(hidden),
             None => hidden,
@@ -152,8 +161,18 @@ impl<B: VoiceOps> Hubert<B> {
     /// # Errors
     /// The audio is shorter than one frame.
     pub fn hidden(&self, audio: &[f32], layer: usize) -> Result<Tensor<B, 3>> {
-        let embedded = self.embed(self.features(audio)?);
-        Ok(self.layers.iter().take(layer).fold(embedded, |x, layer| layer.forward(x)))
+        self.hidden_telling(audio, layer, &mut |_| Ok(()))
+    }
+
+    fn hidden_telling(&self, audio: &[f32], layer: usize, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
+        /// About what the convolutions take of all layers' time.
+        const FEATURES_SHARE: f64 = 0.4;
+        let mut x = self.embed(self.features_telling(audio, &mut |share| progress(FEATURES_SHARE * share))?);
+        for (done, layer) in (1..=layer).zip(&self.layers) {
+            x = layer.forward(x);
+            progress(FEATURES_SHARE + (1.0 - FEATURES_SHARE) * done as f64 / self.layers.len() as f64)?;
+        }
+        Ok(x)
     }
 
     /// The output of the convolutions: `[1, channels, frames]`.
@@ -161,11 +180,15 @@ impl<B: VoiceOps> Hubert<B> {
     /// # Errors
     /// The audio is shorter than one frame.
     pub fn features(&self, audio: &[f32]) -> Result<Tensor<B, 3>> {
+        self.features_telling(audio, &mut |_| Ok(()))
+    }
+
+    fn features_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
         if self.frames(audio.len()) == 0 {
             let least = self.features.reach();
             return Err(Error::argument("audio", format!("at least {least} samples at 16 kHz"), audio.len()));
         }
-        Ok(self.features.forward(audio, &self.device))
+        self.features.forward_telling(audio, &self.device, progress)
     }
 
     /// Projection, position and norm: `[1, channels, frames]` to `[1, frames, hidden]`.
@@ -231,8 +254,8 @@ impl<B: VoiceOps> Features<B> {
         Ok(Self { first, rest, sizes })
     }
 
-    /// Audio of at least one frame to `[1, channels, frames]`.
-    fn forward(&self, audio: &[f32], device: &B::Device) -> Tensor<B, 3> {
+    /// Audio of at least one frame to `[1, channels, frames]`; `progress` hears the share of the frames done.
+    fn forward_telling(&self, audio: &[f32], device: &B::Device, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
         let first: &dyn Fn(Tensor<B, 3>) -> Tensor<B, 3> = match &self.first {
             First::OverTime(first) => {
                 let conv = first.normalised_for::<B>(audio, device);
@@ -245,9 +268,10 @@ impl<B: VoiceOps> Features<B> {
             let end = frames.min(start + Self::TILE_FRAMES);
             let samples = &audio[start * hop..(end - 1) * hop + reach];
             let x = tensor::<B, 3>(samples.to_vec(), [1, 1, samples.len()], device);
-            self.rest.iter().fold(first(x), |x, conv| conv.forward(x))
+            let x = self.rest.iter().fold(first(x), |x, conv| conv.forward(x));
+            progress(end as f64 / frames as f64).map(|()| x)
         });
-        Tensor::cat(tiles.collect(), 2)
+        Ok(Tensor::cat(tiles.collect::<Result<_>>()?, 2))
     }
 
     fn frames(&self, samples: usize) -> usize {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, TRANSPOSE_SEMITONES};
-use crate::telemetry::{Stage, StageTimes};
+use crate::telemetry::{Listener, Stage, StageTimes};
 use crate::units::{HOP_SAMPLES, Pitch, Units, semitones_to_ratio};
 use pitch::Tracker;
 use retrieval::{Retrieval, SmallCell};
@@ -78,25 +78,25 @@ impl<B: VoiceOps> Converter<B> {
         params: &ConversionParams,
         times: &mut StageTimes,
     ) -> Result<Vec<f32>> {
-        self.render_telling(window, params, times, &mut |_| {})
+        self.render_telling(window, params, times, &mut |_| Ok(()))
     }
 
-    /// As [`render`](Self::render); `progress` hears the share done, 0..=1, after the content and after each stretch that
-    /// is generated.
+    /// As [`render`](Self::render); `progress` hears the share done, 0..=1, while content is read and after each stretch
+    /// that is generated.
     ///
     /// # Errors
-    /// As there.
+    /// As there, and what `progress` says.
     pub fn render_telling(
         &mut self,
         window: &Window<'_>,
         params: &ConversionParams,
         times: &mut StageTimes,
-        progress: &mut dyn FnMut(f64),
+        progress: &mut Listener<'_>,
     ) -> Result<Vec<f32>> {
         /// About what the content takes of a window's time, with networks of full size on a CPU.
         const CONTENT_SHARE: f64 = 0.3;
-        let (content, pitch) = self.content(window, params, times)?;
-        progress(CONTENT_SHARE);
+        let told = &mut |share: f64| progress(CONTENT_SHARE * share);
+        let (content, pitch) = self.content(window, params, times, told)?;
         let told = &mut |share: f64| progress(CONTENT_SHARE + (1.0 - CONTENT_SHARE) * share);
         times.measure(Stage::Synth, || self.synth.render_telling(&content, &pitch, window.rendering, params, told))
     }
@@ -107,8 +107,9 @@ impl<B: VoiceOps> Converter<B> {
         window: &Window<'_>,
         params: &ConversionParams,
         times: &mut StageTimes,
+        progress: &mut Listener<'_>,
     ) -> Result<(Units, Pitch)> {
-        let mut units = times.measure(Stage::Units, || self.units.extract(window.audio))?;
+        let mut units = times.measure(Stage::Units, || self.units.extract_telling(window.audio, progress))?;
         if window.repeat_last_unit {
             units.repeat_last();
         }
@@ -139,17 +140,17 @@ impl<B: VoiceOps> Converter<B> {
     /// # Errors
     /// What the tracker reports.
     pub fn track(&mut self, audio: &[f32], params: &ConversionParams) -> Result<(Vec<f32>, Pitch)> {
-        let f0_hz = self.track_hz(audio, params)?;
+        let f0_hz = self.track_hz(audio, params, &mut |_| Ok(()))?;
         let pitch = shape(&f0_hz, params);
         Ok((f0_hz, pitch))
     }
 
-    /// The f0 as tracked.
-    fn track_hz(&mut self, audio: &[f32], params: &ConversionParams) -> Result<Vec<f32>> {
+    /// The f0 as tracked; `progress` hears the share done, 0..=1.
+    fn track_hz(&mut self, audio: &[f32], params: &ConversionParams, progress: &mut Listener<'_>) -> Result<Vec<f32>> {
         if !self.synth.has_f0() {
             return Ok(vec![0.0; audio.len() / HOP_SAMPLES + 1]);
         }
-        let mut f0_hz = self.tracker.track(audio)?;
+        let mut f0_hz = self.tracker.track_telling(audio, progress)?;
         if self.tracker.wants_median() {
             pitch::median_filter(&mut f0_hz, params.filter_radius);
         }

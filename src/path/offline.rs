@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, Lengths};
 use crate::path::retrieval::SmallCell;
-use crate::telemetry::{Stage, StageTimes};
+use crate::telemetry::{Listener, Stage, StageTimes};
 use crate::units::{ANALYSIS_RATE_HZ, HOP_SAMPLES, Pitch, Recording, SAMPLE_RATES_HZ, semitones_to_ratio};
 
 /// A recording to convert, and how.
@@ -88,14 +88,14 @@ const SPEECH: f32 = 0.05;
 const UNIT_REACH: usize = 400;
 
 impl<B: VoiceOps> Converter<B> {
-    /// Converts a whole recording. `progress` hears the share done, 0..=1: after the pitch, and within each window after
-    /// its content and after each stretch that is generated.
+    /// Converts a whole recording. `progress` hears the share done, 0..=1, often enough that its error ends the conversion
+    /// within about a second: while pitch and content are read, and after each stretch that is generated.
     ///
     /// The result lasts exactly as long as the input (with [`Lengths::Reference`] up to 20 ms less per window).
     ///
     /// # Errors
-    /// Parameters, rates, samples or a pitch curve out of range, or a speaker that the voice lacks.
-    pub fn convert(&mut self, request: Request<'_>, progress: &mut dyn FnMut(f64)) -> Result<Conversion> {
+    /// Parameters, rates, samples or a pitch curve out of range, or a speaker that the voice lacks; what `progress` says.
+    pub fn convert(&mut self, request: Request<'_>, progress: &mut Listener<'_>) -> Result<Conversion> {
         let Request { recording, sizes, .. } = request;
         request.validate()?;
         let params = &mut { *request.params };
@@ -109,7 +109,7 @@ impl<B: VoiceOps> Converter<B> {
         let (f0_hz, pitch) = times.measure(Stage::Pitch, || {
             let f0_hz = match request.pitch_curve {
                 Some(curve) => place(curve, tracked.len(), sizes),
-                None => self.track_hz(tracked, params)?,
+                None => self.track_hz(tracked, params, &mut |share| progress(PITCH_SHARE * share))?,
             };
             if request.own_pitch && request.pitch_curve.is_none() {
                 let own = self.transposition_of(&audio, &f0_hz[inside.clone()]);
@@ -119,7 +119,7 @@ impl<B: VoiceOps> Converter<B> {
             Ok((f0_hz, pitch))
         })?;
         let params = &*params;
-        progress(PITCH_SHARE);
+        progress(PITCH_SHARE)?;
         let mut voice = Vec::new();
         let samples = audio.len().max(1) as f64;
         for piece in pieces(&audio, sizes) {
@@ -129,12 +129,12 @@ impl<B: VoiceOps> Converter<B> {
             };
             let told = &mut |share: f64| {
                 let done = (piece.start as f64 + share * piece.len() as f64) / samples;
-                progress(PITCH_SHARE + (RENDER_SHARE * done));
+                progress(PITCH_SHARE + (RENDER_SHARE * done))
             };
             voice.extend(self.render_telling(&window, params, &mut times, told)?);
         }
         let voice = times.measure(Stage::Sink, || self.finish(voice, &audio, request))?;
-        progress(1.0);
+        progress(1.0)?;
 
         let after_ratio = semitones_to_ratio(params.formant_semitones);
         Ok(Conversion {
@@ -158,7 +158,7 @@ impl<B: VoiceOps> Converter<B> {
         let sizes = WindowSizes::default();
         Request { recording, pitch_curve: None, params, own_pitch: true, sizes, output_rate_hz: None }.validate()?;
         let audio = source::prepare(recording)?;
-        let f0_hz = self.track_hz(&audio, params)?;
+        let f0_hz = self.track_hz(&audio, params, &mut |_| Ok(()))?;
         Ok(self.transposition_of(&audio, &f0_hz))
     }
 

@@ -13,6 +13,7 @@ use crate::nn::ops::VoiceOps;
 use crate::nn::rmvpe::{self, Rmvpe};
 use crate::nn::swift_f0::{self, SwiftF0};
 use crate::params::Unvoiced;
+use crate::telemetry::Listener;
 use crate::units::{HOP_SAMPLES, Pitch};
 
 /// Lowest frequency of the coarse scale, in Hz.
@@ -49,12 +50,24 @@ impl<B: VoiceOps> Tracker<B> {
     /// # Errors
     /// The audio is empty.
     pub fn track_in(&self, windows: TrackWindows, audio: &[f32]) -> Result<Vec<f32>> {
+        self.track_in_telling(windows, audio, &mut |_| Ok(()))
+    }
+
+    /// As [`track`](Self::track); `progress` hears the share done, 0..=1.
+    ///
+    /// # Errors
+    /// As there, and what `progress` says.
+    pub fn track_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Vec<f32>> {
+        self.track_in_telling(TrackWindows::default(), audio, progress)
+    }
+
+    fn track_in_telling(&self, windows: TrackWindows, audio: &[f32], progress: &mut Listener<'_>) -> Result<Vec<f32>> {
         let track = match self {
-            Self::Rmvpe(network) => network.f0_in(windows, audio, rmvpe::DEFAULT_THRESHOLD),
-            Self::Fcpe(network) => network.f0_in(windows, audio, fcpe::DEFAULT_THRESHOLD),
-            Self::Crepe(network) => network.f0(audio, crepe::DEFAULT_THRESHOLD),
-            Self::SwiftF0(network) => windows.track(audio, |audio| between_mirrors(network, audio)),
-            Self::Yin(yin) => yin.f0(audio),
+            Self::Rmvpe(network) => network.f0_telling(windows, audio, rmvpe::DEFAULT_THRESHOLD, progress),
+            Self::Fcpe(network) => network.f0_telling(windows, audio, fcpe::DEFAULT_THRESHOLD, progress),
+            Self::Crepe(network) => network.f0_telling(audio, crepe::DEFAULT_THRESHOLD, progress),
+            Self::SwiftF0(network) => windows.track(audio, progress, |audio, _| between_mirrors(network, audio)),
+            Self::Yin(yin) => yin.f0_telling(audio, progress),
         };
         track.map(|track| track.f0_hz)
     }

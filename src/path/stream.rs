@@ -204,7 +204,7 @@ impl<B: VoiceOps> Stream<B> {
     fn step_seamlessly(&mut self, params: &ConversionParams, times: &mut StageTimes, output: &mut [f32]) -> Result<()> {
         let Some(seamless) = &mut self.seamless else { return Ok(()) };
         let window = window(&self.geometry, &self.audio, &self.pitch);
-        let (content, pitch) = self.converter.content(&window, params, times)?;
+        let (content, pitch) = self.converter.content(&window, params, times, &mut |_| Ok(()))?;
         let (synth, resampler) = (&mut self.converter.synth, self.to_stream_rate.as_ref());
         let input = self.audio.at_stream_rate();
         seamless.step(synth, (&content, &pitch), input, resampler, params, times, output)?;

@@ -11,6 +11,7 @@ use crate::nn::ops::VoiceOps;
 use crate::nn::synthesizer::{Noise, Synthesizer};
 use crate::nn::values;
 use crate::params::{ConversionParams, NoiseChoice};
+use crate::telemetry::Listener;
 use crate::units::{HOPS_PER_SECOND, Pitch, Units, semitones_to_ratio};
 
 /// Where the phase of the harmonic source is 0.
@@ -99,20 +100,20 @@ impl<B: VoiceOps> Synth<B> {
         rendering: Rendering,
         params: &ConversionParams,
     ) -> Result<Vec<f32>> {
-        self.render_telling(content, pitch, rendering, params, &mut |_| {})
+        self.render_telling(content, pitch, rendering, params, &mut |_| Ok(()))
     }
 
     /// As [`render`](Self::render); `progress` hears the share generated so far, 0..=1.
     ///
     /// # Errors
-    /// As there.
+    /// As there, and what `progress` says.
     pub fn render_telling(
         &mut self,
         content: &Units,
         pitch: &Pitch,
         rendering: Rendering,
         params: &ConversionParams,
-        progress: &mut dyn FnMut(f64),
+        progress: &mut Listener<'_>,
     ) -> Result<Vec<f32>> {
         let speaker = self.voice.speaker(params.speaker)?;
         let hops = content.count().saturating_sub(rendering.head_hops + rendering.tail_hops);
@@ -185,7 +186,7 @@ impl<B: VoiceOps> Synth<B> {
         &self,
         excitation: &Excitation<B>,
         speaker: &Tensor<B, 3>,
-        progress: &mut dyn FnMut(f64),
+        progress: &mut Listener<'_>,
     ) -> Result<Vec<f32>> {
         let (hop, hops) = (self.hop_samples(), excitation.latents.dims()[2]);
         let reach = self.voice.generator_reach_hops();
@@ -196,7 +197,7 @@ impl<B: VoiceOps> Synth<B> {
             let latents = excitation.latents.clone().narrow(2, first, last - first);
             let source = excitation.source.as_ref().map(|source| &source[first * hop..last * hop]);
             audio.extend(self.voice.audio(latents, source, speaker, start - first..end - first)?);
-            progress((end - excitation.wanted.start) as f64 / excitation.wanted.len() as f64);
+            progress((end - excitation.wanted.start) as f64 / excitation.wanted.len() as f64)?;
         }
         Ok(audio)
     }

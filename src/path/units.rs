@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::nn::hubert::Hubert;
 use crate::nn::ops::VoiceOps;
 use crate::nn::values;
+use crate::telemetry::Listener;
 use crate::units::Units;
 
 /// The content encoder in the form a voice was trained with.
@@ -26,7 +27,15 @@ impl<B: VoiceOps> UnitEncoder<B> {
     /// # Errors
     /// The audio is shorter than one unit.
     pub fn extract(&self, audio: &[f32]) -> Result<Units> {
-        let units = self.hubert.units(audio)?;
+        self.extract_telling(audio, &mut |_| Ok(()))
+    }
+
+    /// As [`extract`](Self::extract); `progress` hears the share done, 0..=1.
+    ///
+    /// # Errors
+    /// As there, and what `progress` says.
+    pub fn extract_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Units> {
+        let units = self.hubert.units_telling(audio, progress)?;
         let [_, _, dim] = units.dims();
         Ok(Units { values: values(units), dim })
     }

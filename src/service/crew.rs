@@ -19,8 +19,8 @@ use super::voices::LoadedVoices;
 use crate::error::{Error, Result};
 use crate::tts::Source;
 
-/// Time between two clean-ups.
-const CLEAN_UP: Duration = Duration::from_mins(1);
+/// Time between two looks for voices that were deleted.
+const PRUNE: Duration = Duration::from_mins(1);
 
 /// What doing jobs needs.
 #[derive(Clone)]
@@ -113,7 +113,7 @@ impl Crew {
             .map(|number| worker::start(self.bench.clone(), self.tools.clone(), &format!("worker-{number}")))
             .collect::<Result<_>>()?;
         let tools = self.tools.clone();
-        self.now_and_then(move || {
+        self.now_and_then(PRUNE, move || {
             for voice in tools.store.prune()? {
                 tools.loaded.forget(&voice);
             }
@@ -132,13 +132,13 @@ impl Crew {
         self.stop.subscribe()
     }
 
-    /// Does some cleaning up each minute, on a thread for what waits.
-    pub(super) fn now_and_then(&self, clean_up: impl Fn() -> Result<()> + Clone + Send + 'static) {
+    /// Does some cleaning up each time that so long has passed, on a thread for what waits.
+    pub(super) fn now_and_then(&self, pace: Duration, clean_up: impl Fn() -> Result<()> + Clone + Send + 'static) {
         let mut stopping = self.stopping();
         self.runtime().spawn(async move {
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep(CLEAN_UP) => {}
+                    () = tokio::time::sleep(pace) => {}
                     _ = stopping.wait_for(|stopping| *stopping) => return,
                 }
                 if let Ok(Err(error)) = tokio::task::spawn_blocking(clean_up.clone()).await {

@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS jobs (
   error TEXT, result TEXT, outcome TEXT, released INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (state, priority DESC, created_ms);
+CREATE INDEX IF NOT EXISTS jobs_due ON jobs (state, expires_ms);
 ";
 
 /// A database that threads share.

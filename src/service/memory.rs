@@ -1,9 +1,11 @@
 //! Memory of the process: how much it holds, and giving back what it does not need.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 pub use crate::telemetry::resident_bytes;
 
-/// Has all threads take memory from one place. By itself each takes it from one of its own, and what they free there stays
-/// theirs: a voice's worth for every thread that once loaded one.
+/// Has all threads of this program that begin after it take memory from one place, so it comes first. By itself each takes it
+/// from one of its own, and what they free there stays theirs: a voice's worth for every thread that once loaded one.
 pub fn keep_together() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: takes no pointers, and may be called at any time by any thread.
@@ -12,13 +14,40 @@ pub fn keep_together() {
     }
 }
 
-/// Gives memory back to the system that was freed and is kept for what comes next.
-pub fn give_back() {
+/// Streams that must not wait.
+static UNDISTURBED: AtomicUsize = AtomicUsize::new(0);
+
+/// While it lives, no memory is given back.
+#[derive(Debug)]
+pub struct Undisturbed;
+
+impl Undisturbed {
+    /// From now on.
+    #[must_use]
+    pub fn new() -> Self {
+        UNDISTURBED.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        UNDISTURBED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Gives memory back to the system that was freed and is kept for what comes next, unless a stream runs: whoever wants memory
+/// meanwhile waits, 80 ms for each GiB that is given back. Says whether it was done.
+pub fn give_back() -> bool {
+    if UNDISTURBED.load(Ordering::Relaxed) > 0 {
+        return false;
+    }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: takes no pointers, and may be called at any time by any thread.
     unsafe {
         libc::malloc_trim(0);
     }
+    true
 }
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
@@ -38,7 +67,13 @@ mod tests {
             number += 1;
             number % 100 == 0
         });
-        give_back();
+        let stream = Undisturbed::new();
+        assert!(!give_back());
+        drop(stream);
+        // Tests beside this one may have streams.
+        while !give_back() {
+            std::thread::yield_now();
+        }
         let after = resident_bytes();
         assert!(after < before + 30 * (1 << 20), "{before} {held} {after}");
         assert_eq!(pieces.len(), 20);

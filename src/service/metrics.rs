@@ -20,7 +20,7 @@ use crate::error::Result;
 pub fn text(app: &App) -> Result<String> {
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let moment = Moment {
-        jobs: app.bench.queue.counts()?,
+        jobs: app.bench.counts()?,
         loaded: app.tools.loaded.counts(),
         requests: [
             ("requests", "Requests answered", count(&app.counts.requests)),

@@ -60,6 +60,8 @@ use self::blobs::Blob;
 use self::crew::{Crew, CrewSettings};
 use self::jobs::work::Tools;
 use self::jobs::worker::{self, Bench};
+use self::memory::Undisturbed;
+pub use self::memory::keep_together;
 use self::routes::about::Speakers;
 use self::stream::StreamCounts;
 use self::voices::store::voice_of_blob;
@@ -68,6 +70,12 @@ use crate::error::{Error, Result};
 /// Age of a blob that was put for a job or a voice that never came to be.
 const ABANDONED: Duration = Duration::from_hours(1);
 /// Uploads that are checked at once: each holds a whole voice in memory.
+/// How long it is known of a job that it has expired; then it is forgotten, with its idempotency key.
+const KNOWN: Duration = Duration::from_hours(7 * 24);
+/// Time between two looks for what is due.
+const EXPIRE: Duration = Duration::from_mins(1);
+/// Time between two looks for blobs that nothing keeps: all of them are listed, and all jobs.
+const SWEEP: Duration = Duration::from_hours(1);
 const CHECKS: usize = 2;
 
 /// What a service shall be like.
@@ -139,7 +147,6 @@ impl Service {
     pub fn start(settings: ServiceSettings) -> Result<Self> {
         let access = Access::new(settings.listen, settings.token.as_deref(), settings.rate_limit)?;
         settings.wyoming.map_or(Ok(()), wyoming::check)?;
-        memory::keep_together();
         if settings.crew.workers > 0 {
             // The pool helps jobs too, and requests go first.
             rayon::broadcast(|_| worker::give_way());
@@ -157,11 +164,15 @@ impl Service {
         let wyoming = clients.as_ref().map(TcpListener::local_addr).transpose().map_err(of_wyoming)?;
         crew.start()?;
         let (tools, bench) = (crew.tools.clone(), crew.bench.clone());
-        crew.now_and_then(move || {
-            let (expired, blobs) = clean_up_now(&bench, &tools)?;
-            if (expired, blobs) != (0, 0) {
-                tracing::info!("{expired} jobs have expired, {blobs} blobs were removed");
-            }
+        crew.now_and_then(EXPIRE, move || {
+            let expired = expire(&bench, &tools);
+            memory::give_back();
+            expired.map(|expired| tell(expired, 0))
+        });
+        let (tools, bench) = (crew.tools.clone(), crew.bench.clone());
+        crew.now_and_then(SWEEP, move || {
+            let (expired, blobs) = sweep(&bench, &tools, ABANDONED)?;
+            tell(expired, blobs);
             Ok(())
         });
         let app = Arc::new(App {
@@ -241,7 +252,11 @@ impl Drop for Service {
 /// # Errors
 /// A system that grants no thread.
 fn on_own_thread(name: &str, task: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(task);
+    let undisturbed = Undisturbed::new();
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let _undisturbed = undisturbed;
+        task();
+    });
     thread.map(drop).map_err(|error| Error::io("a thread for a stream", error))
 }
 
@@ -249,12 +264,7 @@ fn on_own_thread(name: &str, task: impl FnOnce() + Send + 'static) -> Result<()>
 fn sweep(bench: &Bench, tools: &Tools, abandoned: Duration) -> Result<(usize, usize)> {
     // Blobs first: one that a job begins to keep after this is not among them.
     let present = tools.blobs.all()?;
-    let expired = bench.queue.expire()?;
-    for job in &expired {
-        for key in job.result.iter().chain(&job.request.input) {
-            tools.blobs.delete(key)?;
-        }
-    }
+    let expired = expire(bench, tools)?;
     let kept: std::collections::HashSet<String> = bench.queue.blobs()?.into_iter().collect();
     let mut removed = 0;
     for blob in present.into_iter().filter(|blob| !kept.contains(&blob.key)) {
@@ -263,7 +273,25 @@ fn sweep(bench: &Bench, tools: &Tools, abandoned: Duration) -> Result<(usize, us
             removed += 1;
         }
     }
-    Ok((expired.len(), removed))
+    Ok((expired, removed))
+}
+
+/// Lets go of results that have expired, and forgets jobs that have long ago; returns how many expired now.
+fn expire(bench: &Bench, tools: &Tools) -> Result<usize> {
+    let expired = bench.queue.expire()?;
+    for job in &expired {
+        for key in job.result.iter().chain(&job.request.input) {
+            tools.blobs.delete(key)?;
+        }
+    }
+    bench.queue.forget(KNOWN)?;
+    Ok(expired.len())
+}
+
+fn tell(expired: usize, blobs: usize) {
+    if (expired, blobs) != (0, 0) {
+        tracing::info!("{expired} jobs have expired, {blobs} blobs were removed");
+    }
 }
 
 /// Sweeps, and gives back memory that is not needed.
@@ -299,5 +327,42 @@ fn is_put_anew(tools: &Tools, blob: &Blob, abandoned: Duration) -> Result<bool> 
 impl RequestCounts {
     fn count(&self, counter: impl Fn(&Self) -> &AtomicU64) {
         counter(self).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blobs::{Blobs, FolderBlobs};
+    use super::database::Database;
+    use super::jobs::SqliteQueue;
+    use super::voices::{LoadedVoices, VoiceStore};
+    use super::*;
+    use crate::tts::SourceChoice;
+
+    #[test]
+    fn a_voice_that_is_put_anew_while_what_was_left_of_it_is_sought_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let database = Database::open(&folder.path().join("syrinx.db")).expect("a database");
+        let blobs = Arc::new(FolderBlobs::shared(folder.path().join("blobs")).expect("blobs"));
+        let voices = folder.path().join("voices");
+        let tools = Tools {
+            runtime: runtime.handle().clone(),
+            source: SourceChoice { source: "espeak-ng".into(), ..SourceChoice::default() }.open().expect("a source"),
+            store: VoiceStore::open(voices, Arc::new(database.clone())).expect("voices"),
+            loaded: Arc::new(LoadedVoices::new(None, 0)),
+            pinned: Arc::default(),
+            blobs: blobs.clone(),
+        };
+        let bench = Bench::new(Arc::new(SqliteQueue::new(database)), Duration::ZERO);
+        let key = "voice-0123456789abcdef-0";
+        blobs.put(key, b"half of an upload").expect("kept");
+        let file = std::fs::File::options().append(true).open(folder.path().join("blobs").join(key)).expect("a file");
+        file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED).expect("a time");
+        let listed = blobs.all().expect("blobs").remove(0);
+        assert!(is_left_behind(&bench, &tools, &listed, ABANDONED).expect("an answer"));
+        // Between the list and the look at what it holds, the same voice is uploaded again: its row comes last.
+        blobs.put(key, b"a voice").expect("kept");
+        assert!(!is_left_behind(&bench, &tools, &listed, ABANDONED).expect("an answer"));
     }
 }

@@ -29,7 +29,8 @@ const SESSION: &str = "SET statement_timeout = '10s'; LISTEN syrinx_jobs";
 
 /// Changes of the tables, from the first on; a server that has made some makes the rest. Times are in milliseconds since
 /// 1970, by the database's clock: those of the machines may differ.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE syrinx_voices (
   id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL, pth_file TEXT NOT NULL, index_file TEXT,
   created_ms BIGINT NOT NULL, bytes BIGINT NOT NULL, facts TEXT NOT NULL, files TEXT NOT NULL
@@ -52,7 +53,9 @@ BEGIN
   RETURN NULL;
 END $$;
 CREATE TRIGGER syrinx_tell AFTER INSERT OR UPDATE ON syrinx_jobs FOR EACH ROW EXECUTE FUNCTION syrinx_tell();
-"];
+",
+    "CREATE INDEX syrinx_jobs_due ON syrinx_jobs (state, expires_ms)",
+];
 /// Held while tables are changed, so that servers that start at once do not both; the number is ours alone.
 const CHANGING: i64 = 0x7379_7269_6e78;
 

@@ -63,6 +63,7 @@ impl From<Error> for Problem {
             }
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::Server { .. } | Error::Device { .. } => StatusCode::BAD_GATEWAY,
+            Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 StatusCode::INSUFFICIENT_STORAGE
             }

@@ -107,7 +107,7 @@ impl Speech {
         Self { audio, task: Some(task) }
     }
 
-    /// The next piece; nothing once all is said.
+    /// The next piece; nothing once all is said. Who gives up waiting loses nothing.
     ///
     /// # Errors
     /// What the source reports, once what it said before was taken.
@@ -115,8 +115,10 @@ impl Speech {
         if let Some(piece) = self.audio.recv().await {
             return Ok(Some(piece));
         }
-        let Some(task) = self.task.take() else { return Ok(None) };
-        match task.await {
+        let Some(task) = &mut self.task else { return Ok(None) };
+        let ended = task.await;
+        self.task = None;
+        match ended {
             Ok(result) => result.map(|()| None),
             Err(stopped) if stopped.is_cancelled() => Ok(None),
             Err(panicked) => Err(Error::server("speech", panicked, "this is a fault of Syrinx")),

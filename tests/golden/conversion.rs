@@ -29,7 +29,10 @@ fn request<'a>(recording: &'a Recording, params: &'a ConversionParams) -> Reques
 }
 
 fn convert(has_f0: bool, request: Request<'_>) -> Result<Conversion, Error> {
-    tiny::converter(has_f0).convert(request, &mut |share| assert!((0.0..=1.0).contains(&share), "{share}"))
+    tiny::converter(has_f0).convert(request, &mut |share| {
+        assert!((0.0..=1.0).contains(&share), "{share}");
+        Ok(())
+    })
 }
 
 fn quick() -> ConversionParams {
@@ -88,7 +91,7 @@ fn the_same_seed_gives_the_same_result_and_another_does_not() {
     let mut converter = tiny::converter(true);
     let mut run = |seed| {
         let params = ConversionParams { noise: NoiseChoice::Seeded(seed), ..quick() };
-        converter.convert(request(&recording, &params), &mut |_| {}).expect("a conversion").audio.samples
+        converter.convert(request(&recording, &params), &mut |_| Ok(())).expect("a conversion").audio.samples
     };
     let first = run(7);
     assert_eq!(first, run(7));
@@ -226,27 +229,49 @@ fn a_seamless_stream_rests_resumes_and_changes_voices_without_a_jump() {
     }
 }
 
+/// What is told of how far a conversion is, up to the word with this number, which is answered by a wish to end.
+fn told(request: Request<'_>, last: usize) -> (Vec<f64>, syrinx::Result<Conversion>) {
+    let mut told = Vec::new();
+    let converted = tiny::converter(true).convert(request, &mut |share| {
+        told.push(share);
+        if told.len() == last { Err(Error::Stopped) } else { Ok(()) }
+    });
+    (told, converted)
+}
+
 #[test]
-fn progress_is_told_after_the_pitch_and_within_each_window() {
+fn progress_is_told_while_pitch_and_content_are_read_and_within_each_window() {
     let (recording, params) = (recording(48_000, 16_000), quick());
-    let mut told = Vec::new();
     let request = Request { sizes: WindowSizes::default(), ..request(&recording, &params) };
-    tiny::converter(true).convert(request, &mut |share| told.push(share)).expect("a conversion");
-    // One window of three seconds: pitch, content, one stretch, sink.
-    assert!(told.len() >= 4 && told.is_sorted(), "{told:?}");
-    assert!(told[0] > 0.0 && told[0] < 0.5 && told.last() == Some(&1.0), "{told:?}");
+    let (shares, converted) = told(request, usize::MAX);
+    converted.expect("a conversion");
+    // One window of three seconds: pitch, a tile of the content and its layers, one stretch, sink.
+    assert!(shares.len() >= 6 && shares.is_sorted(), "{shares:?}");
+    assert!(shares[0] > 0.0 && shares[0] < 0.5 && shares.last() == Some(&1.0), "{shares:?}");
     let long = self::recording(16_000 * 12, 16_000);
-    let mut told = Vec::new();
-    let request = Request { recording: &long, ..request };
-    tiny::converter(true).convert(request, &mut |share| told.push(share)).expect("a conversion");
-    assert!(told.len() >= 5 && told.is_sorted(), "{told:?}");
+    let (shares, converted) = told(Request { recording: &long, ..request }, usize::MAX);
+    converted.expect("a conversion");
+    assert!(shares.len() >= 8 && shares.is_sorted(), "{shares:?}");
+}
+
+#[test]
+fn a_wish_to_end_is_heard_wherever_progress_is_told() {
+    let (long, params) = (recording(16_000 * 12, 16_000), quick());
+    let request = Request { sizes: WindowSizes::default(), ..request(&long, &params) };
+    let words = told(request, usize::MAX).0.len();
+    for last in 1..=words {
+        let (shares, converted) = told(request, last);
+        assert!(matches!(converted, Err(Error::Stopped)), "{shares:?}");
+        // And nothing was done after it.
+        assert_eq!(shares.len(), last, "{shares:?}");
+    }
 }
 
 #[test]
 fn a_voice_that_overflows_is_an_error_and_no_sound() {
     let (recording, params) = (recording(8_000, 16_000), quick());
-    let error = tiny::scaled_converter(true, 1e20).convert(request(&recording, &params), &mut |_| {}).unwrap_err();
+    let error = tiny::scaled_converter(true, 1e20).convert(request(&recording, &params), &mut |_| Ok(())).unwrap_err();
     assert!(matches!(error, Error::Format { .. }), "{error}");
     assert!(error.to_string().starts_with("random weights: expected a voice whose samples are finite"), "{error}");
-    tiny::scaled_converter(true, 2.0).convert(request(&recording, &params), &mut |_| {}).expect("a conversion");
+    tiny::scaled_converter(true, 2.0).convert(request(&recording, &params), &mut |_| Ok(())).expect("a conversion");
 }

@@ -61,15 +61,15 @@ fn convert_a_recording<B: VoiceOps>(name: &str, device: &B::Device) {
         output_rate_hz: None,
     };
     let started = Instant::now();
-    let expected = in_pool(|| cpu.convert(request(None), &mut |_| {})).expect("a conversion");
+    let expected = in_pool(|| cpu.convert(request(None), &mut |_| Ok(()))).expect("a conversion");
     let cpu_seconds = started.elapsed().as_secs_f64();
     // Both by the same curve: it has none of the padding's pitch, so the phase begins otherwise than by a tracker.
     let curve = expected.f0_before_hz.as_slice();
-    let expected_by_curve = in_pool(|| cpu.convert(request(Some(curve)), &mut |_| {})).expect("a conversion");
+    let expected_by_curve = in_pool(|| cpu.convert(request(Some(curve)), &mut |_| Ok(()))).expect("a conversion");
     let mut seconds = Vec::new();
     let mut convert = |curve| {
         let started = Instant::now();
-        let converted = in_pool(|| gpu.convert(request(curve), &mut |_| {})).expect("a conversion");
+        let converted = in_pool(|| gpu.convert(request(curve), &mut |_| Ok(()))).expect("a conversion");
         seconds.push(started.elapsed().as_secs_f64());
         converted
     };

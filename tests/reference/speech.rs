@@ -105,7 +105,7 @@ fn an_excerpt_is_converted_as_the_reference_converts_it() {
     let sizes = WindowSizes::default();
     let request = Request { recording: &recording, pitch_curve: None, params: &params, sizes, output_rate_hz: None };
     let mut converter = Engine::<Cpu>::new(Default::default()).converter(&files).expect("a converter");
-    let conversion = converter.convert(request, &mut |_| {}).expect("a conversion");
+    let conversion = converter.convert(request, &mut |_| Ok(())).expect("a conversion");
 
     let (found, expected) = (conversion.audio.samples, golden.i64("pcm"));
     assert_eq!(found.len(), expected.len(), "length");

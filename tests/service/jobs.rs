@@ -1,7 +1,10 @@
 //! Jobs: text and recordings in, results out.
 
+use std::path::Path;
+use std::time::Duration;
+
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -150,11 +153,112 @@ fn results_expire() {
     let (_, job) = server.post("/jobs", &json!({ "text": "Hello." }));
     let id = job["id"].as_str().expect("an id");
     server.download(id);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     let (_, cleaned) = server.post("/admin/cleanup", &json!({}));
     assert_eq!(cleaned["expired_jobs"], 1, "{cleaned}");
     assert_eq!(server.get(&format!("/jobs/{id}")).0, 410);
     assert_eq!(server.get(&format!("/jobs/{id}/download")).0, 410);
     assert_eq!(server.get("/jobs").1["total"], 0);
     assert_eq!(std::fs::read_dir(folder.path().join("blobs")).expect("a folder").count(), 0);
+    // A week later no one knows of it.
+    let database = database(folder.path());
+    let age = |days: i64| {
+        let age = format!("UPDATE jobs SET expires_ms = expires_ms - {days} * 86400000");
+        assert_eq!(database.execute(&age, []).expect("a job"), 1);
+        assert_eq!(server.post("/admin/cleanup", &json!({})).0, 200);
+        server.get(&format!("/jobs/{id}")).0
+    };
+    assert_eq!((age(6), age(2)), (410, 404));
+}
+
+/// The database of a service that runs.
+fn database(folder: &Path) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(folder.join("syrinx.db")).expect("a database");
+    database.busy_timeout(Duration::from_secs(5)).expect("patience");
+    database
+}
+
+/// Twenty minutes of speech, which take the worker much longer than it may take to end.
+fn long_recording() -> Vec<u8> {
+    let mut reader = hound::WavReader::open(data("audio/speech1.wav")).expect("a recording");
+    let (spec, samples) = (reader.spec(), reader.samples::<i16>().map(|sample| sample.expect("a sample")));
+    let samples: Vec<i16> = samples.collect();
+    let count = 20 * 60 * spec.sample_rate as usize * usize::from(spec.channels);
+    let mut wav = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut wav, spec).expect("a wav");
+    samples.iter().cycle().take(count).for_each(|sample| writer.write_sample(*sample).expect("a sample"));
+    writer.finalize().expect("a wav");
+    wav.into_inner()
+}
+
+/// Has a long recording converted, and waits until the worker is at it.
+fn convert_long(server: &Server, voice: &str) -> String {
+    let fields = [("rvc_model_id", voice), ("rvc_f0_method", "yin"), ("rvc_pitch", "0")];
+    let (status, job) = server.form("/jobs/convert", &fields, &[("audio", "long.wav", &long_recording())]);
+    assert_eq!(status, 202, "{job}");
+    let id = job["id"].as_str().expect("an id").to_owned();
+    server.wait(&id, |job| job["progress"].as_f64().is_some_and(|share| share > 0.05));
+    id
+}
+
+fn moment_ms(database: &rusqlite::Connection, column: &str, id: &str) -> i64 {
+    let query = format!("SELECT {column} FROM jobs WHERE id = ?1");
+    database.query_row(&query, [id], |row| row.get(0)).expect("a moment")
+}
+
+/// Milliseconds within which work ends, on a machine that does other things.
+const SOON_MS: i64 = 1500;
+
+#[test]
+fn a_long_conversion_ends_soon_after_it_is_cancelled_or_its_lease_is_lost() {
+    let (server, folder, voice) = Server::with_voice(&[]);
+    let database = database(folder.path());
+    let begin_next = || {
+        let (status, job) = server.post("/jobs", &json!({ "text": "Yes." }));
+        assert_eq!(status, 202, "{job}");
+        job["id"].as_str().expect("an id").to_owned()
+    };
+    let cancelled = convert_long(&server, &voice);
+    let next = begin_next();
+    assert_eq!(server.post(&format!("/jobs/{cancelled}/cancel"), &json!({})).0, 200);
+    server.download(&next);
+    // The only worker was at the long one.
+    let took = moment_ms(&database, "started_ms", &next) - moment_ms(&database, "finished_ms", &cancelled);
+    assert!((0..SOON_MS).contains(&took), "{took} ms");
+
+    let lost = convert_long(&server, &voice);
+    let next = begin_next();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a moment").as_millis() as i64;
+    // As if another had taken it over.
+    let take = "UPDATE jobs SET attempt = attempt + 1, lease_ms = lease_ms + 600000 WHERE id = ?1";
+    assert_eq!(database.execute(take, [&lost]).expect("a job"), 1);
+    server.download(&next);
+    let took = moment_ms(&database, "started_ms", &next) - now;
+    assert!((0..SOON_MS).contains(&took), "{took} ms");
+    assert_eq!(server.get(&format!("/jobs/{lost}")).1["status"], "processing");
+    let blobs = std::fs::read_dir(folder.path().join("blobs")).expect("a folder");
+    let blobs = blobs.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let results: Vec<String> = blobs.filter(|name| name.starts_with(&cancelled) || name.starts_with(&lost)).collect();
+    assert!(results.is_empty(), "{results:?}");
+}
+
+#[test]
+fn asked_to_end_in_a_long_conversion_the_service_ends_soon_and_does_it_again_next_time() {
+    let (mut server, folder, voice) = Server::with_voice(&["--grace", "60"]);
+    let long = convert_long(&server, &voice);
+    let asked = std::time::Instant::now();
+    assert_eq!(server.terminate(), Some(0));
+    let took = asked.elapsed();
+    assert!(took < Duration::from_millis(SOON_MS as u64), "{took:?}");
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let query = "SELECT state, attempt, released FROM jobs WHERE id = ?1";
+    let found: (String, i64, i64) = database(folder.path()).query_row(query, [&long], row).expect("a job");
+    assert_eq!(found, ("queued".into(), 1, 1));
+    let kept = std::fs::read_dir(folder.path().join("blobs")).expect("a folder");
+    let kept: Vec<_> = kept.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(kept, [format!("input-{long}").as_str()]);
+    let server = Server::start(folder.path(), &[]);
+    let job: Value = server.wait(&long, |job| job["status"] == "processing");
+    assert_eq!(job["attempts"], 2);
+    assert_eq!(server.delete(&format!("/jobs/{long}")), 204);
 }

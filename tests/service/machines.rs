@@ -285,6 +285,30 @@ fn a_recording_and_a_voice_that_brings_its_encoder_reach_workers_through_a_share
 }
 
 #[test]
+fn a_recording_is_kept_when_the_answer_about_its_job_was_lost() {
+    let (postgres, folder) = (PostgresServer::shared(), tempfile::tempdir().expect("a folder"));
+    let (link, database) = (LossyLink::to(&postgres), postgres.database());
+    let blobs = folder.path().join("blobs");
+    let mut serve = Command::new(assert_cmd::cargo::cargo_bin("syrinx"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--no-default-voice", "--data"]).arg(folder.path().join("data"));
+    serve.arg("--encoder").arg(data("hubert_small_v1.weights.safetensors")).env_remove("SYRINX_TOKEN");
+    serve.args(["--blobs", &format!("file://{}", blobs.display())]);
+    serve.env("SYRINX_QUEUE", postgres.secret_url_through(&link, &database));
+    let server = Server::run(serve);
+    let voice = server.upload("small", VOICE);
+    let audio = bytes("audio/tone_stereo_44k1.flac");
+    let fields = [("rvc_model_id", voice.as_str()), ("rvc_f0_method", "yin"), ("rvc_pitch", "0")];
+    link.lose_answer_to("\"rvc_f0_method\":\"yin\"");
+    let (status, problem) = server.form("/jobs/convert", &fields, &[("audio", "x.flac", &audio)]);
+    assert!(status == 502 && !link.is_waiting(), "{problem}");
+    // It was queued nevertheless, and is done.
+    let (_, jobs) = server.get("/jobs");
+    assert_eq!(jobs["total"], 1, "{jobs}");
+    let (samples, rate_hz) = decode(&server.download(jobs["jobs"][0]["id"].as_str().expect("an id")));
+    assert_eq!(2 * samples.len(), rate_hz as usize);
+}
+
+#[test]
 fn voices_that_a_machine_had_alone_are_there_when_it_is_alone_again() {
     let machines = Machines::new();
     let alone = || Server::start(&machines.folder("server"), &[]);

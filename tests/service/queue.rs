@@ -85,6 +85,7 @@ cases! {
     a_wish_sent_again_is_known_another_under_its_key_is_not_and_too_many_are_refused
     the_same_wish_sent_many_times_at_once_is_queued_once
     what_has_expired_is_known_to_have_been_and_keeps_nothing
+    what_expired_long_ago_is_forgotten_and_its_key_is_free_again
     any_text_comes_back_as_it_was_and_no_name_is_an_error
 }
 
@@ -267,6 +268,26 @@ fn what_has_expired_is_known_to_have_been_and_keeps_nothing(store: &impl Store) 
     assert_eq!(queue.counts().expect("a queue").by_state, [0, 0, 0, 0, 1]);
 }
 
+fn what_expired_long_ago_is_forgotten_and_its_key_is_free_again(store: &impl Store) {
+    let queue = store.open();
+    assert!(matches!(queue.submit(&new("a", 0, Some("key")), 9), Ok(Submitted::New(_))));
+    queue.claim(LEASE).expect("a queue");
+    queue.complete("a", 1, "result", &Outcome::default(), Duration::ZERO).expect("a queue");
+    submit(&*queue, "bb", 0);
+    queue.claim(LEASE).expect("a queue");
+    submit(&*queue, "ccc", 0);
+    std::thread::sleep(Duration::from_millis(5));
+    // What is kept has not expired, though its time is over.
+    assert_eq!(queue.forget(Duration::ZERO).expect("a queue"), 0);
+    assert_eq!(queue.expire().expect("a queue").len(), 1);
+    assert_eq!(queue.forget(KEEP).expect("a queue"), 0);
+    assert_eq!(queue.forget(Duration::ZERO).expect("a queue"), 1);
+    assert_eq!(queue.get("a").expect("a queue"), None);
+    assert_eq!(queue.counts().expect("a queue").by_state, [1, 1, 0, 0, 0]);
+    assert!(matches!(queue.submit(&new("dddd", 0, Some("key")), 9), Ok(Submitted::New(_))));
+    assert_eq!(queue.open_counts().expect("a queue").by_state, [2, 1, 0, 0, 0]);
+}
+
 fn any_text_comes_back_as_it_was_and_no_name_is_an_error(store: &impl Store) {
     let queue = store.open();
     let text = "\0 'quoted' \\ \u{1f426} \u{202e}\r\n$1 %s";
@@ -322,11 +343,28 @@ fn servers_that_start_at_once_make_the_tables_once() {
             scope.spawn(|| store.open().counts().expect("tables"));
         }
     });
-    assert_eq!(store.server.query(&store.database, "SELECT version, count(*) OVER () FROM syrinx_tables"), "1|1");
+    assert_eq!(store.server.query(&store.database, "SELECT version, count(*) OVER () FROM syrinx_tables"), "2|1");
     store.server.query(&store.database, "UPDATE syrinx_tables SET version = 99");
     let address = Address::read(&store.server.secret_url(&store.database), false).expect("an address");
     let error = Postgres::open(store.runtime.handle().clone(), address).expect_err("newer tables").to_string();
     assert!(error.contains("version 99") && error.contains("newer"), "{error}");
+}
+
+#[test]
+fn tables_of_before_get_what_they_lack_and_keep_what_they_hold() {
+    let store = Shared::new();
+    submit(&*store.open(), "a", 0);
+    let query = |statement: &str| store.server.query(&store.database, statement);
+    query("DROP INDEX syrinx_jobs_due; UPDATE syrinx_tables SET version = 1");
+    assert_eq!(store.open().claim(LEASE).expect("a queue").map(|job| job.id).as_deref(), Some("a"));
+    assert_eq!(query("SELECT version FROM syrinx_tables"), "2");
+    // Where a table is long: what is asked each minute reads the index.
+    for due in ["state IN ('completed', 'failed')", "state = 'expired'"] {
+        let plan = query(&format!(
+            "SET enable_seqscan = off; EXPLAIN SELECT * FROM syrinx_jobs WHERE {due} AND expires_ms <= syrinx_now()"
+        ));
+        assert!(plan.contains("syrinx_jobs_due"), "{plan}");
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Servers that several machines share: PostgreSQL of Debian's package, and one that speaks S3.
 
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,11 @@ impl PostgresServer {
         self.url(database).replacen(USER, &format!("{USER}:{password}"), 1)
     }
 
+    /// The same by way of `link`.
+    pub fn secret_url_through(&self, link: &LossyLink, database: &str) -> String {
+        self.secret_url(database).replace(&format!(":{}/", self.port), &format!(":{}/", link.port))
+    }
+
     /// What a statement gives, as `psql` shows it.
     pub fn query(&self, database: &str, statement: &str) -> String {
         let port = self.port.to_string();
@@ -132,6 +138,62 @@ impl Drop for PostgresServer {
         // A test may have stopped it.
         let _ = self.program("pg_ctl").args(["-m", "immediate", "-D"]).arg(self.data()).arg("stop").output();
     }
+}
+
+/// A way to PostgreSQL that can be made to lose an answer.
+pub struct LossyLink {
+    port: u16,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+impl LossyLink {
+    pub fn to(server: &PostgresServer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (port, behind) = (listener.local_addr().expect("an address").port(), server.port);
+        let lost = Arc::new(Mutex::new(None));
+        let shared = lost.clone();
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let far = TcpStream::connect(("127.0.0.1", behind)).expect("PostgreSQL");
+                let is_losing = Arc::new(AtomicBool::new(false));
+                let ends = |stream: &TcpStream| stream.try_clone().expect("a connection");
+                let (near_tx, far_tx, told, lost) = (ends(&near), ends(&far), is_losing.clone(), shared.clone());
+                std::thread::spawn(move || {
+                    pass(near, far_tx, |bytes| {
+                        let mut lost = lost.lock().expect("a question");
+                        let is_it = |question: &mut String| String::from_utf8_lossy(bytes).contains(&*question);
+                        told.fetch_or(lost.take_if(is_it).is_some(), Ordering::SeqCst);
+                        true
+                    });
+                });
+                // What it answers then, it has done.
+                std::thread::spawn(move || pass(far, near_tx, |_| !is_losing.load(Ordering::SeqCst)));
+            }
+        });
+        Self { port, lost }
+    }
+
+    /// Has the next question that holds `text` be asked, and the connection break before its answer.
+    pub fn lose_answer_to(&self, text: &str) {
+        *self.lost.lock().expect("a question") = Some(text.to_owned());
+    }
+
+    /// Whether there is an answer still to be lost.
+    pub fn is_waiting(&self) -> bool {
+        self.lost.lock().expect("a question").is_some()
+    }
+}
+
+/// Passes on what comes while it `goes_on`, and then hangs up on both sides.
+fn pass(mut from: TcpStream, mut to: TcpStream, goes_on: impl Fn(&[u8]) -> bool) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if !goes_on(&bytes[..count]) || to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    // One of them may have hung up itself.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
 fn is_root() -> bool {

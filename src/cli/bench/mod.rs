@@ -236,7 +236,7 @@ fn measure<B: VoiceOps>(device: B::Device, place: String, args: &BenchArgs) -> R
             sizes: WindowSizes::default(),
             output_rate_hz: None,
         };
-        converter.convert(request, &mut |_| {})
+        converter.convert(request, &mut |_| Ok(()))
     };
     convert()?;
     let runs = (0..repeat).map(|_| convert()).collect::<Result<Vec<Conversion>>>()?;

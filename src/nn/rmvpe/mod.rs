@@ -14,6 +14,7 @@ use crate::dsp::pitch_track::{HOP_SAMPLES, SAMPLE_RATE_HZ, TrackWindows, require
 use crate::dsp::salience::{around, bin_cents, cents_to_hz, peak, weighted_cents};
 use crate::dsp::stft::{Edge, Stft, pad};
 use crate::error::Result;
+use crate::telemetry::Listener;
 
 /// The salience at or below which RVC calls a frame unvoiced.
 pub const DEFAULT_THRESHOLD: f32 = 0.03;
@@ -105,6 +106,11 @@ impl<B: VoiceOps> Rmvpe<B> {
     /// The salience `[frames, bins]` in 0..=1, row-major, of a log-mel spectrogram `[frames, bands]`.
     #[must_use]
     pub fn salience(&self, mel: &[f32]) -> Vec<f32> {
+        // Who says nothing ends nothing.
+        self.salience_telling(mel, &mut |_| Ok(())).unwrap_or_default()
+    }
+
+    fn salience_telling(&self, mel: &[f32], progress: &mut Listener<'_>) -> Result<Vec<f32>> {
         let bands = self.front_end.bank.bands();
         let frames = mel.len() / bands;
         // Frames beyond the end are 0 in the logarithmic domain, which is not silence: so was the network trained.
@@ -112,12 +118,13 @@ impl<B: VoiceOps> Rmvpe<B> {
         let (scale, shift) = (self.input.scale[0], self.input.shift[0]);
         let mut x: Vec<f32> = mel[..frames * bands].iter().map(|v| v * scale + shift).collect();
         x.resize(padded * bands, shift);
-        let x = self.join.fused(self.unet.forward(tensor(x, [1, 1, padded, bands], &self.device)), Fused::default());
+        let x = self.unet.forward_telling(tensor(x, [1, 1, padded, bands], &self.device), progress)?;
+        let x = self.join.fused(x, Fused::default());
         let x: Tensor<B, 3> = x.swap_dims(1, 2).flatten(2, 3);
         let x = B::gru_both_ways(&self.forward, &self.backward, x);
         let mut salience = values(self.output.fused(x, Fused::after(Activation::Sigmoid)));
         salience.truncate(frames * self.bins);
-        salience
+        Ok(salience)
     }
 
     /// Tracks the pitch of 16 kHz audio; frames whose salience is at most `threshold` are unvoiced.
@@ -138,7 +145,23 @@ impl<B: VoiceOps> Rmvpe<B> {
     /// # Errors
     /// The audio is empty.
     pub fn f0_in(&self, windows: TrackWindows, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
-        windows.track(audio_16k, |audio| Ok(decode(&self.salience(&self.mel(audio)?), self.bins, threshold)))
+        self.f0_telling(windows, audio_16k, threshold, &mut |_| Ok(()))
+    }
+
+    /// As [`f0_in`](Self::f0_in); `progress` hears the share done, 0..=1.
+    ///
+    /// # Errors
+    /// As there, and what `progress` says.
+    pub fn f0_telling(
+        &self,
+        windows: TrackWindows,
+        audio_16k: &[f32],
+        threshold: f32,
+        progress: &mut Listener<'_>,
+    ) -> Result<PitchTrack> {
+        windows.track(audio_16k, progress, |audio, told| {
+            Ok(decode(&self.salience_telling(&self.mel(audio)?, told)?, self.bins, threshold))
+        })
     }
 }
 
@@ -192,7 +215,7 @@ mod tests {
         let x = mel * network.input.scale[0] + network.input.shift[0];
         recorded.check("0.mid.unet.encoder.bn", x.clone(), TOLERANCE);
         network.unet.check_parts(x.clone(), &recorded, TOLERANCE);
-        let x = network.join.fused(network.unet.forward(x), Fused::default());
+        let x = network.join.fused(network.unet.forward_telling(x, &mut |_| Ok(())).expect("levels"), Fused::default());
         recorded.check("0.mid.cnn", x.clone(), TOLERANCE);
         let x: Tensor<Cpu, 3> = x.swap_dims(1, 2).flatten(2, 3);
         let x = Cpu::gru_both_ways(&network.forward, &network.backward, x);

@@ -6,6 +6,7 @@ use crate::checkpoint::Weights;
 use crate::error::{Error, Result};
 use crate::nn::layers::{BatchNorm, Conv2d, ConvTranspose2d};
 use crate::nn::ops::{Activation, Fused, VoiceOps};
+use crate::telemetry::Listener;
 
 /// Added to running variances, as torch does by default.
 pub(super) const NORM_EPSILON: f32 = 1e-5;
@@ -141,21 +142,32 @@ impl<B: VoiceOps> UNet<B> {
         1_usize.checked_shl(u32::try_from(self.down.len()).ok()?)
     }
 
-    /// Maps `x` `[1, 1, time, mel]` to `[1, channels, time, mel]`.
-    pub(super) fn forward(&self, mut x: Tensor<B, 4>) -> Tensor<B, 4> {
+    /// Maps `x` `[1, 1, time, mel]` to `[1, channels, time, mel]`; `progress` hears the share of the levels done.
+    pub(super) fn forward_telling(&self, mut x: Tensor<B, 4>, progress: &mut Listener<'_>) -> Result<Tensor<B, 4>> {
+        let levels = self.down.len() + self.bottom.len() + self.up.len();
+        let mut done = 0.0;
+        let mut level_done = || {
+            done += 1.0;
+            progress(done / levels as f64)
+        };
         let mut skips = Vec::with_capacity(self.down.len());
         for blocks in &self.down {
             let level = blocks.forward(x);
             x = module::avg_pool2d(level.clone(), [2, 2], [2, 2], [0, 0], true, false);
             skips.push(level);
+            level_done()?;
         }
-        x = self.bottom.iter().fold(x, |x, blocks| blocks.forward(x));
+        for blocks in &self.bottom {
+            x = blocks.forward(x);
+            level_done()?;
+        }
         for step in &self.up {
             if let Some(skip) = skips.pop() {
                 x = step.forward(x, skip);
             }
+            level_done()?;
         }
-        x
+        Ok(x)
     }
 }
 

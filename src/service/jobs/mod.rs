@@ -1,9 +1,9 @@
 //! Jobs: work that is queued, done once, and kept until it expires.
 //!
 //! ```text
-//! queued --claim--> processing --complete--> completed --expiry--> expired
+//! queued --claim--> processing --complete--> completed --expiry--> expired --a week--> forgotten
 //!   ^                   |  |
-//!   +--retry, lease over+  +--fail, cancel--> failed --expiry--> expired
+//!   +--retry, lease over+  +--fail, cancel--> failed --expiry--> expired --a week--> forgotten
 //! ```
 //!
 //! A claim has an attempt's number, and only who holds the latest may complete or fail the job: whatever dies or comes
@@ -182,6 +182,24 @@ pub struct Counts {
     pub by_state: [u64; 5],
 }
 
+impl Counts {
+    /// Counts `count` jobs of the state `name`.
+    fn add(&mut self, name: &str, count: i64) {
+        let places = JobState::ALL.iter().zip(&mut self.by_state);
+        places.filter(|(state, _)| state.name() == name).for_each(|(_, place)| *place += count as u64);
+    }
+
+    /// These, with the numbers of jobs that are not over from `open`.
+    #[must_use]
+    pub fn with_open(self, open: Self) -> Self {
+        let mut counts = self;
+        for ((state, place), open) in JobState::ALL.iter().zip(&mut counts.by_state).zip(open.by_state) {
+            *place = if state.is_over() { *place } else { open };
+        }
+        counts
+    }
+}
+
 /// Hears of a job that has changed, and whether it waits for a worker now.
 pub type Heard = Box<dyn Fn(&str, bool) + Send + Sync>;
 
@@ -262,17 +280,30 @@ pub trait Queue: Send + Sync {
     /// What the store reports.
     fn expire(&self) -> Result<Vec<Job>>;
 
-    /// Numbers of jobs.
+    /// Forgets jobs that expired so long `ago`, and their idempotency keys with them; returns how many.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn forget(&self, ago: Duration) -> Result<u64>;
+
+    /// Numbers of jobs. Looks at all of them.
     ///
     /// # Errors
     /// What the store reports.
     fn counts(&self) -> Result<Counts>;
 
-    /// Keys of all blobs that jobs keep.
+    /// Numbers of jobs that are not over. Looks at no others.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn open_counts(&self) -> Result<Counts>;
+
+    /// Keys of all blobs that jobs keep. Looks at all jobs.
     ///
     /// # Errors
     /// What the store reports.
     fn blobs(&self) -> Result<Vec<String>>;
+
     /// Has `heard` hear of jobs that change, also through other machines, if the store can tell: who waits looks again by
     /// itself from time to time.
     fn watch(&self, heard: Heard) {

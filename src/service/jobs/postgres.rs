@@ -62,6 +62,15 @@ impl PostgresQueue {
         self.database.with(async |client| client.execute(statement, values).await).map(|count| count > 0)
     }
 
+    /// Numbers of jobs for which `condition` holds.
+    fn count(&self, condition: &str) -> Result<Counts> {
+        let query = format!("SELECT state, count(*) FROM syrinx_jobs WHERE {condition} GROUP BY state");
+        let rows = self.database.with(async |client| client.query(&query, &[]).await)?;
+        let mut counts = Counts::default();
+        rows.iter().for_each(|row| counts.add(row.get(0), row.get(1)));
+        Ok(counts)
+    }
+
     fn known(&self, new: &NewJob) -> Result<Option<Submitted>> {
         let Some(key) = &new.idempotency else { return Ok(None) };
         let query = format!("SELECT {COLUMNS} FROM syrinx_jobs WHERE idempotency = $1");
@@ -197,17 +206,17 @@ impl Queue for PostgresQueue {
         self.jobs(&expire, &[])
     }
 
+    fn forget(&self, ago: Duration) -> Result<u64> {
+        let forget = "DELETE FROM syrinx_jobs WHERE state = 'expired' AND expires_ms <= syrinx_now() - $1";
+        self.database.with(async |client| client.execute(forget, &[&ms(ago)]).await)
+    }
+
     fn counts(&self) -> Result<Counts> {
-        let query = "SELECT state, count(*) FROM syrinx_jobs GROUP BY state";
-        let rows = self.database.with(async |client| client.query(query, &[]).await)?;
-        let mut counts = Counts::default();
-        for row in rows {
-            let (name, count): (&str, i64) = (row.get(0), row.get(1));
-            for (state, place) in JobState::ALL.iter().zip(&mut counts.by_state) {
-                *place += if state.name() == name { count as u64 } else { 0 };
-            }
-        }
-        Ok(counts)
+        self.count("TRUE")
+    }
+
+    fn open_counts(&self) -> Result<Counts> {
+        self.count("state IN ('queued', 'processing')")
     }
 
     fn blobs(&self) -> Result<Vec<String>> {

@@ -12,6 +12,13 @@ use crate::service::database::{Database, now_ms};
 const COLUMNS: &str = "id, state, request, priority, created_ms, started_ms, finished_ms, expires_ms, attempt, progress, \
                        error, result, outcome";
 
+/// Jobs whose results go now.
+const DUE: &str = "state IN ('completed', 'failed') AND expires_ms <= ?1";
+/// Jobs that expired by a moment.
+const PAST: &str = "state = 'expired' AND expires_ms <= ?1";
+/// Jobs that are not over.
+const OPEN: &str = "state IN ('queued', 'processing')";
+
 /// A queue in a database.
 #[derive(Clone, Debug)]
 pub struct SqliteQueue {
@@ -52,6 +59,19 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
 fn find(connection: &Connection, condition: &str, value: &str) -> rusqlite::Result<Option<Job>> {
     let query = format!("SELECT {COLUMNS} FROM jobs WHERE {condition} = ?1");
     connection.prepare_cached(&query)?.query_row([value], job).optional()
+}
+
+/// Numbers of jobs for which `condition` holds.
+fn count(connection: &Connection, condition: &str) -> rusqlite::Result<Counts> {
+    let mut counts = Counts::default();
+    let query = format!("SELECT state, count(*) FROM jobs WHERE {condition} GROUP BY state");
+    let mut query = connection.prepare_cached(&query)?;
+    let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    for row in rows {
+        let (name, count) = row?;
+        counts.add(&name, count);
+    }
+    Ok(counts)
 }
 
 impl Queue for SqliteQueue {
@@ -207,8 +227,7 @@ impl Queue for SqliteQueue {
         self.database.with(|connection| {
             let transaction = connection.transaction()?;
             let expired: Vec<Job> = {
-                let query =
-                    format!("SELECT {COLUMNS} FROM jobs WHERE state IN ('completed', 'failed') AND expires_ms <= ?1");
+                let query = format!("SELECT {COLUMNS} FROM jobs WHERE {DUE}");
                 transaction.prepare(&query)?.query_map([now_ms()], job)?.collect::<rusqlite::Result<_>>()?
             };
             for job in &expired {
@@ -220,19 +239,19 @@ impl Queue for SqliteQueue {
         })
     }
 
-    fn counts(&self) -> Result<Counts> {
+    fn forget(&self, ago: Duration) -> Result<u64> {
         self.database.with(|connection| {
-            let mut counts = Counts::default();
-            let mut query = connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
-            let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-            for row in rows {
-                let (name, count) = row?;
-                for (state, place) in JobState::ALL.iter().zip(&mut counts.by_state) {
-                    *place += if state.name() == name { count as u64 } else { 0 };
-                }
-            }
-            Ok(counts)
+            let forgotten = connection.execute(&format!("DELETE FROM jobs WHERE {PAST}"), [now_ms() - ms(ago)])?;
+            Ok(forgotten as u64)
         })
+    }
+
+    fn counts(&self) -> Result<Counts> {
+        self.database.with(|connection| count(connection, "TRUE"))
+    }
+
+    fn open_counts(&self) -> Result<Counts> {
+        self.database.with(|connection| count(connection, OPEN))
     }
 
     fn blobs(&self) -> Result<Vec<String>> {
@@ -247,5 +266,24 @@ impl Queue for SqliteQueue {
             }
             Ok(keys)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_each_minute_and_at_each_look_reads_an_index_and_no_whole_table() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = Database::open(&folder.path().join("jobs.db")).expect("a database");
+        for (condition, index) in [(DUE, "jobs_due"), (PAST, "jobs_due"), (OPEN, "jobs_")] {
+            let plan = database.with(|connection| {
+                let query = format!("EXPLAIN QUERY PLAN SELECT * FROM jobs WHERE {condition}").replace("?1", "7");
+                connection.query_row(&query, [], |row| row.get::<_, String>("detail"))
+            });
+            let plan = plan.expect("a plan");
+            assert!(plan.starts_with("SEARCH") && plan.contains(index), "{condition}: {plan}");
+        }
     }
 }

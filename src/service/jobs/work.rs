@@ -18,6 +18,7 @@ use crate::path::window::WindowSizes;
 use crate::service::blobs::Blobs;
 use crate::service::params::JobParams;
 use crate::service::voices::{LoadedVoices, VoiceStore};
+use crate::telemetry::Listener;
 use crate::tts::{Piece, Sentences, Source, Speech};
 use crate::units::Recording;
 
@@ -27,6 +28,8 @@ pub const MOST_SAMPLES: usize = 3600 * 48_000;
 const PART: usize = 300;
 /// A source that says nothing for so long has failed.
 const SILENCE: Duration = Duration::from_mins(1);
+/// Longest time between two looks whether a source is still wanted.
+const PACE: Duration = Duration::from_millis(200);
 
 /// What work needs.
 #[derive(Clone)]
@@ -61,6 +64,7 @@ pub enum WorkFault {
 impl From<Error> for WorkFault {
     fn from(error: Error) -> Self {
         match error {
+            Error::Stopped => Self::Unwanted,
             Error::Server { .. } | Error::Device { .. } => Self::Passing(error),
             Error::Io { ref source, .. } if source.kind() != std::io::ErrorKind::NotFound => Self::Passing(error),
             _ => Self::Lasting(error),
@@ -114,24 +118,22 @@ impl Tools {
         self.loaded.converter(&voice.id, &self.store.files(&voice)?, method)
     }
 
-    /// Does a job; `wanted` hears the share done, and says whether to go on.
+    /// Does a job; `progress` hears the share done, and says [`Error::Stopped`] where no one wants it any more.
     ///
     /// # Errors
     /// As [`WorkFault`].
-    pub fn work(&self, job: &Job, wanted: &dyn Fn(f64) -> bool) -> Result<(Recording, Outcome), WorkFault> {
-        let go_on = |share: f64| if wanted(share) { Ok(()) } else { Err(WorkFault::Unwanted) };
+    pub fn work(&self, job: &Job, progress: &mut Listener<'_>) -> Result<(Recording, Outcome), WorkFault> {
         let converter = self.converter(&job.request.params).map_err(WorkFault::of_stores)?;
-        go_on(0.02)?;
+        progress(0.02)?;
         let mut outcome = Outcome::default();
         let recording = match &job.request.input {
             Some(key) => {
                 let recording = self.upload(key).map_err(WorkFault::of_stores)?;
-                go_on(0.05)?;
-                convert(&recording, converter, &job.request.params, &mut outcome, &|share| {
-                    wanted(0.05 + 0.95 * share);
-                })?
+                progress(0.05)?;
+                let told = &mut |share: f64| progress(0.05 + 0.95 * share);
+                convert(&recording, converter, &job.request.params, &mut outcome, told)?
             }
-            None => self.speak(job, converter, &mut outcome, &go_on)?,
+            None => self.speak(job, converter, &mut outcome, progress)?,
         };
         outcome.duration_seconds = recording.seconds();
         outcome.sample_rate_hz = recording.sample_rate_hz;
@@ -151,7 +153,7 @@ impl Tools {
         job: &Job,
         converter: Option<Converter<Cpu>>,
         outcome: &mut Outcome,
-        go_on: &dyn Fn(f64) -> Result<(), WorkFault>,
+        progress: &mut Listener<'_>,
     ) -> Result<Recording, WorkFault> {
         let (parts, params) = (parts(&job.request.text), &job.request.params);
         if parts.is_empty() {
@@ -164,7 +166,7 @@ impl Tools {
             let say = || self.say_all(&parts, params, tx, &is_wanted);
             let thread = std::thread::Builder::new().name("speaker".into()).spawn_scoped(scope, say);
             thread.map_err(|error| Error::io("a thread that speaks", error))?;
-            let whole = gather(&parts, said, converter, params, outcome, go_on);
+            let whole = gather(&parts, &said, converter, params, outcome, progress);
             is_wanted.store(false, Ordering::Relaxed);
             whole
         })
@@ -191,12 +193,17 @@ impl Tools {
     fn say(&self, text: &str, params: &JobParams, is_wanted: &AtomicBool) -> Result<Recording> {
         let mut speech = Speech::of_text(&self.runtime, self.source.clone(), text, params.manner());
         let mut said = Recording { samples: Vec::new(), sample_rate_hz: 0 };
-        let next = async |speech: &mut Speech| tokio::time::timeout(SILENCE, speech.next()).await;
+        let next = async |speech: &mut Speech| tokio::time::timeout(PACE, speech.next()).await;
+        let mut heard = Instant::now();
         while is_wanted.load(Ordering::Relaxed) {
-            let stalled = |_| Error::server(self.source.name(), "it says nothing any more", "is it overloaded?");
-            let Some(Piece { samples, rate_hz }) = self.runtime.block_on(next(&mut speech)).map_err(stalled)?? else {
-                break;
+            let Ok(piece) = self.runtime.block_on(next(&mut speech)) else {
+                if heard.elapsed() < SILENCE {
+                    continue;
+                }
+                return Err(Error::server(self.source.name(), "it says nothing any more", "is it overloaded?"));
             };
+            heard = Instant::now();
+            let Some(Piece { samples, rate_hz }) = piece? else { break };
             if said.sample_rate_hz != 0 && said.sample_rate_hz != rate_hz {
                 let expected = format!("{} Hz throughout", said.sample_rate_hz);
                 return Err(Error::format(self.source.name(), expected, rate_hz));
@@ -217,22 +224,25 @@ impl Tools {
 /// Converts parts as they were said, and puts them together.
 fn gather(
     parts: &[String],
-    said: mpsc::Receiver<Result<(Recording, Duration)>>,
+    said: &mpsc::Receiver<Result<(Recording, Duration)>>,
     converter: Option<Converter<Cpu>>,
     params: &JobParams,
     outcome: &mut Outcome,
-    go_on: &dyn Fn(f64) -> Result<(), WorkFault>,
+    progress: &mut Listener<'_>,
 ) -> Result<Recording, WorkFault> {
+    /// About what saying takes of a part's time.
+    const SAID_SHARE: f64 = 0.3;
     let mut whole: Option<Recording> = None;
     let letters: usize = parts.iter().map(String::len).sum();
     let mut done = 0;
-    for (part, said) in parts.iter().zip(said) {
-        let (said, took) = said?;
+    for part in parts {
+        let told = &mut |share: f64| progress((done as f64 + share * part.len() as f64) / letters as f64);
+        let Some((said, took)) = next_said(said, told)? else { break };
         outcome.tts_seconds += took.as_secs_f64();
-        go_on((done as f64 + 0.3 * part.len() as f64) / letters as f64)?;
-        let converted = convert(&said, converter.clone(), params, outcome, &|_| {})?;
+        told(SAID_SHARE)?;
+        let convert_told = &mut |share: f64| told(SAID_SHARE + (1.0 - SAID_SHARE) * share);
+        let converted = convert(&said, converter.clone(), params, outcome, convert_told)?;
         done += part.len();
-        go_on(done as f64 / letters as f64)?;
         match &mut whole {
             None => whole = Some(converted),
             Some(whole) if whole.sample_rate_hz == converted.sample_rate_hz => whole.samples.extend(converted.samples),
@@ -245,13 +255,27 @@ fn gather(
     whole.ok_or(WorkFault::Unwanted)
 }
 
+/// The next part that was said, waited for as long as it is wanted; none if there are no more.
+fn next_said(
+    said: &mpsc::Receiver<Result<(Recording, Duration)>>,
+    progress: &mut Listener<'_>,
+) -> Result<Option<(Recording, Duration)>> {
+    loop {
+        match said.recv_timeout(PACE) {
+            Ok(part) => return part.map(Some),
+            Err(mpsc::RecvTimeoutError::Timeout) => progress(0.0)?,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+    }
+}
+
 /// Converts a recording, if there is anything to convert with.
 fn convert(
     recording: &Recording,
     converter: Option<Converter<Cpu>>,
     params: &JobParams,
     outcome: &mut Outcome,
-    progress: &dyn Fn(f64),
+    progress: &mut Listener<'_>,
 ) -> Result<Recording> {
     let Some(mut converter) = converter else { return Ok(recording.clone()) };
     let started = Instant::now();
@@ -267,7 +291,7 @@ fn convert(
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };
-    let converted = in_pool(|| converter.convert(request, &mut |share| progress(share)))?;
+    let converted = in_pool(|| converter.convert(request, progress))?;
     outcome.transpose_semitones = Some(converted.transpose_semitones);
     outcome.conversion_seconds += started.elapsed().as_secs_f64();
     Ok(converted.audio)

@@ -11,7 +11,7 @@ use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_pr
 use tokio::sync::broadcast;
 
 use super::work::{Tools, WorkFault};
-use super::{Job, Queue};
+use super::{Counts, Job, Queue};
 use crate::error::{Error, Result};
 use crate::io::write::Quantise;
 use crate::service::memory::give_back;
@@ -28,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Time before a server that cannot be reached is asked again; it doubles from time to time, up to the longest.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long numbers of jobs that are over hold: to count them means to look at all.
+const COUNTED: Duration = Duration::from_secs(10);
 /// Time before a job is handed out again that needs what cannot be reached: another machine may reach it.
 const RELEASE: Duration = Duration::from_secs(2);
 
@@ -41,6 +43,8 @@ pub struct Bench {
     pub keep: Duration,
     stop: AtomicBool,
     bell: (Mutex<bool>, Condvar),
+    /// Numbers of jobs, and when they were counted.
+    counted: Mutex<Option<(Instant, Counts)>>,
 }
 
 impl Bench {
@@ -49,7 +53,7 @@ impl Bench {
     pub fn new(queue: Arc<dyn Queue>, keep: Duration) -> Arc<Self> {
         let (changes, _) = broadcast::channel(256);
         let (stop, bell) = (AtomicBool::new(false), (Mutex::new(false), Condvar::new()));
-        let bench = Arc::new(Self { queue, changes, keep, stop, bell });
+        let bench = Arc::new(Self { queue, changes, keep, stop, bell, counted: Mutex::default() });
         let hears = Arc::downgrade(&bench);
         bench.queue.watch(Box::new(move |id, waits| {
             if let Some(bench) = hears.upgrade() {
@@ -60,6 +64,19 @@ impl Bench {
             }
         }));
         bench
+    }
+
+    /// Numbers of jobs: of those that are not over now, and of others a few seconds ago at most.
+    ///
+    /// # Errors
+    /// What the queue reports.
+    pub fn counts(&self) -> Result<Counts> {
+        // Who comes while all are being counted waits, and does not count again.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match *counted {
+            Some((when, counts)) if when.elapsed() < COUNTED => Ok(counts.with_open(self.queue.open_counts()?)),
+            _ => Ok(counted.insert((Instant::now(), self.queue.counts()?)).1),
+        }
     }
 
     /// There is a job.
@@ -140,8 +157,8 @@ pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<(
                 }
                 Ok(None) => {
                     // Between jobs that follow each other it is kept.
-                    if !bench.wait() && std::mem::take(&mut holds_memory) {
-                        give_back();
+                    if !bench.wait() && holds_memory {
+                        holds_memory = !give_back();
                     }
                 }
                 Err(error) => {
@@ -168,7 +185,8 @@ pub fn give_way() {
 fn attempt(bench: &Bench, tools: &Tools, job: &Job) {
     bench.tell(&job.id);
     let heart = Heart::start(bench, job);
-    let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, &|share| heart.beat(share))));
+    let mut beat = |share| if heart.beat(share) { Ok(()) } else { Err(Error::Stopped) };
+    let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, &mut beat)));
     // The heart goes on until the result is kept, which may take long where its place cannot be reached.
     let wanted = || heart.is_wanted();
     let fail = |error: &str, retry: Option<Duration>| {
@@ -295,5 +313,36 @@ impl<'a> Heart<'a> {
 impl Drop for Heart<'_> {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::database::Database;
+    use crate::service::jobs::SqliteQueue;
+
+    #[test]
+    fn who_waits_for_a_job_hears_the_bell_also_beside_one_who_waits_for_something_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = Database::open(&folder.path().join("jobs.db")).expect("a database");
+        let bench = Bench::new(Arc::new(SqliteQueue::new(database)), Duration::ZERO);
+        std::thread::scope(|scope| {
+            // Whoever waits longest is woken first.
+            let resting = scope.spawn(|| bench.rest(Duration::from_mins(1)));
+            std::thread::sleep(Duration::from_millis(50));
+            for _ in 0..3 {
+                let waiting = scope.spawn(|| {
+                    let began = Instant::now();
+                    (bench.wait(), began.elapsed())
+                });
+                std::thread::sleep(Duration::from_millis(50));
+                bench.ring();
+                let (rang, took) = waiting.join().expect("a worker");
+                assert!(rang && took < PACE, "{took:?}");
+                assert!(!resting.is_finished());
+            }
+            bench.stop();
+        });
     }
 }

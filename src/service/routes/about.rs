@@ -129,7 +129,7 @@ pub async fn health() -> Response {
 pub async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
     let checked = blocking(move || {
-        shared.bench.queue.counts()?;
+        shared.bench.queue.open_counts()?;
         Ok(if shared.tools.store.brings_encoder()? { Ok(()) } else { shared.tools.loaded.check_encoder() })
     });
     match checked.await {
@@ -153,7 +153,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 #[utoipa::path(get, path = "/admin/stats", tag = "service", responses((status = 200, body = serde_json::Value)))]
 pub async fn stats(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let shared = app.clone();
-    let counts = blocking(move || shared.bench.queue.counts()).await?;
+    let counts = blocking(move || shared.bench.counts()).await?;
     let jobs: serde_json::Map<String, serde_json::Value> =
         JobState::ALL.iter().zip(counts.by_state).map(|(state, count)| (state.name().into(), count.into())).collect();
     let loaded = app.tools.loaded.counts();
