@@ -84,6 +84,9 @@ pub mod geometry;
 pub mod graph;
 pub mod io;
 pub mod live;
+#[allow(unsafe_code, reason = "calls of the C library")]
+#[cfg_attr(not(feature = "service"), allow(dead_code, reason = "only the service gives memory back"))]
+mod memory;
 pub mod nn;
 pub mod params;
 pub mod path;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by layer; a module may import its own layer's modules named before it and all layers above.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "sync",
     "error",
     "units",
     "geometry",
     "params",
     "telemetry",
+    "memory",
     "dsp",
     "checkpoint",
     "nn",

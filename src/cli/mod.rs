@@ -7,6 +7,7 @@ use clap::{ArgAction, ColorChoice, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::nn::in_pool;
 
 pub mod bench;
@@ -105,10 +106,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    memory::keep_freed();
     #[cfg(feature = "service")]
     if matches!(cli.command, Command::Serve(_) | Command::Worker(_)) {
         // Before there is any other thread.
-        crate::service::keep_together();
+        memory::keep_together();
     }
     start_log(cli);
     start_threads(cli.threads)?;

@@ -12,9 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::App;
 use super::jobs::{Counts, JobState};
-use super::memory::resident_bytes;
 use super::voices::loaded::LoadedCounts;
 use crate::error::Result;
+use crate::telemetry::resident_bytes;
 
 /// All metrics, now.
 pub fn text(app: &App) -> Result<String> {

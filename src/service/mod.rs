@@ -31,8 +31,6 @@ pub mod crew;
 pub mod database;
 pub mod encode;
 pub mod jobs;
-#[allow(unsafe_code, reason = "a call of the C library")]
-mod memory;
 mod metrics;
 mod openapi;
 mod page;
@@ -60,22 +58,21 @@ use self::blobs::Blob;
 use self::crew::{Crew, CrewSettings};
 use self::jobs::work::Tools;
 use self::jobs::worker::{self, Bench};
-use self::memory::Undisturbed;
-pub use self::memory::keep_together;
 use self::routes::about::Speakers;
 use self::stream::StreamCounts;
 use self::voices::store::voice_of_blob;
 use crate::error::{Error, Result};
+use crate::memory::{self, Undisturbed};
 
 /// Age of a blob that was put for a job or a voice that never came to be.
 const ABANDONED: Duration = Duration::from_hours(1);
-/// Uploads that are checked at once: each holds a whole voice in memory.
 /// How long it is known of a job that it has expired; then it is forgotten, with its idempotency key.
 const KNOWN: Duration = Duration::from_hours(7 * 24);
 /// Time between two looks for what is due.
 const EXPIRE: Duration = Duration::from_mins(1);
 /// Time between two looks for blobs that nothing keeps: all of them are listed, and all jobs.
 const SWEEP: Duration = Duration::from_hours(1);
+/// Uploads that are checked at once: each holds a whole voice in memory.
 const CHECKS: usize = 2;
 
 /// What a service shall be like.

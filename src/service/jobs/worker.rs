@@ -14,7 +14,7 @@ use super::work::{Tools, WorkFault};
 use super::{Counts, Job, Queue};
 use crate::error::{Error, Result};
 use crate::io::write::Quantise;
-use crate::service::memory::give_back;
+use crate::memory::give_back;
 use crate::service::wav::wav;
 
 /// How long a claim holds without a word of its worker.

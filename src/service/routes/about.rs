@@ -15,10 +15,10 @@ use utoipa::OpenApi;
 use super::{blocking, json as answer};
 use crate::service::App;
 use crate::service::jobs::JobState;
-use crate::service::memory::resident_bytes;
 use crate::service::openapi::Api;
 use crate::service::problem::Problem;
 use crate::service::{clean_up_now, metrics as page};
+use crate::telemetry::resident_bytes;
 use crate::tts::SourceVoice;
 
 /// How long the source's answer to what it offers holds: asking may mean to start a program.
