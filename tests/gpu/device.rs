@@ -1,6 +1,5 @@
 //! The GPU under test.
 
-use burn::tensor::backend::Backend;
 use syrinx::place::{Place, PlaceChoice};
 
 /// The environment variable with the number of a GPU.
@@ -9,7 +8,7 @@ const GPU: &str = "SYRINX_GPU";
 /// The backend under test.
 pub type Gpu = syrinx::nn::Cuda;
 /// Its devices.
-pub type GpuDevice = <Gpu as Backend>::Device;
+pub type GpuDevice = burn_cuda::CudaDevice;
 
 /// The part of their bounds that networks may be off here: all of it.
 pub const SHARE: f64 = 1.0;
