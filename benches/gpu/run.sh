@@ -34,6 +34,7 @@ fi
 
 # Whatever happens, what there is so far becomes the results.
 finish() {
+  for running in $(jobs -p); do kill -TERM -- "-$running" 2>/dev/null; done
   # A log is never larger than a few MB; of one that is, the end counts.
   for log in "$logs"/*; do
     [ -f "$log" ] && [ "$(stat -c %s "$log")" -gt 2000000 ] && tail -c 2000000 "$log" >"$log.end" && mv "$log.end" "$log"
@@ -57,13 +58,15 @@ part() {
     failed=1
     return
   fi
+  # A processor takes longer.
+  [ -n "${DRY:-}" ] && most=$((most * 10))
   [ "$left" -lt "$most" ] && most="$left"
   # Each in a process group of its own, which ends as one when its time is up.
   ("$@") >"$logs/$name.log" 2>&1 &
   local running=$!
   (sleep "$most" && kill -TERM -- "-$running" && sleep 2 && kill -KILL -- "-$running") 2>/dev/null &
   local clock=$!
-  wait "$running"
+  { wait "$running"; } 2>/dev/null
   code=$?
   kill -TERM -- "-$clock" 2>/dev/null
   wait "$clock" 2>/dev/null
@@ -77,13 +80,15 @@ part() {
 }
 # Ends a part that needs what is not there.
 without() { echo "$1" && exit 3; }
+# Ends a part that had nothing to do.
+of_a_gpu() { [ -z "${DRY:-}" ] || without "it needs a GPU"; }
 # quick NUMBER: so many, or one in a dry run.
 quick() { [ -n "${DRY:-}" ] && echo 1 || echo "$1"; }
 
-networks() { "$kept/gpu" --test-threads=1 --nocapture "$@"; }
+networks() { "$kept/gpu" --test-threads=1 --nocapture "$@" && of_a_gpu; }
 # Kernels for the processor's stand-in are built there: what needs the compiler is left out.
 kernels() { "$kept/kernels" --test-threads=1 --skip nvcc:: --skip sanitized:: --skip proof:: --skip speed::on "$@"; }
-speed() { "$kept/kernels" --nocapture speed::on; }
+speed() { "$kept/kernels" --nocapture speed::on && of_a_gpu; }
 sanitized() {
   command -v compute-sanitizer >/dev/null || without "there is no compute-sanitizer"
   compute-sanitizer --tool "$1" --error-exitcode 9 "$kept/kernels" --test-threads=1 \
@@ -95,6 +100,8 @@ rows() { bench "${@:2}" >"$logs/$1.json"; }
 full=(--index-rows 20000)
 seeded=(--voice "$kept/weights/voice.pth" --encoder "$kept/weights/hubert" --pitch-model "$kept/weights/rmvpe.pt")
 joe=(--voice models/default/joe.pth --encoder models/default/encoder --index models/default/units.index)
+# A processor takes seconds for a chunk of full size.
+[ -n "${DRY:-}" ] && full=("${joe[@]}")
 torch() {
   "$python" -c 'import torch, numpy, safetensors' || without "Python has no torch, numpy or safetensors"
   "$python" benches/gpu/torch_chunks.py --weights "$kept/weights" --device "$device" "$@"
@@ -112,7 +119,8 @@ launches() {
   local cupti
   cupti="$(find / -name 'libcupti.so*' -not -path '/proc/*' -print -quit 2>/dev/null)"
   [ -n "$cupti" ] || without "there is no CUPTI"
-  [ -z "${DRY:-}" ] || without "nothing is launched without a GPU"
+  of_a_gpu
+  local chunks
   for chunks in 10 40; do
     SYRINX_CUPTI="$cupti" CUDA_INJECTION64_PATH="$bundle/launches.so" SYRINX_LAUNCHES="$logs/launches-$chunks.txt" \
       "$kept/syrinx" bench --device "$device" --chunks 20 --contexts 1000 --repeat "$chunks" "${full[@]}" || return
@@ -120,7 +128,8 @@ launches() {
   done
 }
 about() {
-  nvidia-smi --query-gpu=name,driver_version,memory.used,memory.total,clocks.sm,clocks.max.sm --format=csv,noheader
+  command -v nvidia-smi >/dev/null || echo "a machine without nvidia-smi"
+  nvidia-smi --query-gpu=name,driver_version,memory.used,memory.total,clocks.sm,clocks.max.sm --format=csv,noheader 2>/dev/null
   "$kept/syrinx" doctor
 }
 convert() {

@@ -62,9 +62,6 @@ def write(folder: str) -> dict:
     """Makes the three checkpoints below `folder`, in the published formats that Syrinx reads, unless they are there.
     Returns their state dicts."""
     os.makedirs(os.path.join(folder, "hubert"), exist_ok=True)
-    hubert = seeded("hubert_listing.txt", "hubert")
-    rmvpe = seeded("rmvpe_listing.txt", "rmvpe")
-    voice = seeded("voice_v2_40k_listing.txt", "synth")
     config = {
         "model_type": "hubert", "hidden_size": 768, "num_hidden_layers": HUBERT_LAYERS, "num_attention_heads": HUBERT_HEADS,
         "intermediate_size": 3072, "conv_dim": [512] * 7, "conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": HUBERT_STRIDES,
@@ -74,18 +71,21 @@ def write(folder: str) -> dict:
     }  # fmt: skip
     with open(os.path.join(folder, "hubert", "config.json"), "w", encoding="utf8") as file:
         json.dump(config, file)
-    extra = {"info": "seeded, untrained", "sr": "40k", "f0": 1, "version": "v2"}
-    whole = {
-        os.path.join("hubert", "pytorch_model.bin"): hubert,
-        "rmvpe.pt": rmvpe,
-        "voice.pth": {"weight": voice, "config": seeded_weights.VOICE_CONFIG, **extra},
-    }
-    for name, content in whole.items():
+
+    def kept(name: str, make) -> dict:
         path = os.path.join(folder, name)
         if not os.path.exists(path):
-            torch.save(content, path + ".part")
+            # Made aside, so that an interrupted run leaves nothing that looks whole.
+            torch.save(make(), path + ".part")
             os.replace(path + ".part", path)
-    return {"hubert": hubert, "rmvpe": rmvpe, "voice": voice}
+        return torch.load(path, weights_only=True)
+
+    extra = {"config": seeded_weights.VOICE_CONFIG, "info": "seeded, untrained", "sr": "40k", "f0": 1, "version": "v2"}
+    return {
+        "hubert": kept(os.path.join("hubert", "pytorch_model.bin"), lambda: seeded("hubert_listing.txt", "hubert")),
+        "rmvpe": kept("rmvpe.pt", lambda: seeded("rmvpe_listing.txt", "rmvpe")),
+        "voice": kept("voice.pth", lambda: {"weight": seeded("voice_v2_40k_listing.txt", "synth"), **extra})["weight"],
+    }
 
 
 def linear(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
