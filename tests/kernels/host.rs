@@ -2,7 +2,7 @@
 //! where `SYRINX_GPU` names one, the device itself: the same tests then hold its kernels against their twins.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, c_char, c_void};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,7 @@ pub struct Host {
     repeats: AtomicUsize,
     /// Whether it keeps no launches.
     forgetful: AtomicBool,
+    launched: Mutex<BTreeSet<&'static str>>,
 }
 
 enum Built {
@@ -65,32 +66,35 @@ impl Host {
     pub fn new(order: Order) -> Self {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
         static DEVICE: OnceLock<Device> = OnceLock::new();
-        if let Ok(number) = std::env::var(GPU) {
-            let open = || {
-                Device::open(number.parse().expect("a number"), ModuleCache::at(std::env::temp_dir())).expect("a GPU")
-            };
-            return Self::from(Built::Gpu(DEVICE.get_or_init(open)), order);
+        if std::env::var_os(GPU).is_some() {
+            return Self::with(Built::Gpu(DEVICE.get_or_init(open_gpu)), order);
         }
         let library = LIBRARY.get_or_init(|| {
             let ops: Vec<(&str, String)> = ops().into_iter().map(|op| (op.name, op.text.to_owned())).collect();
             build(&ops)
         });
-        Self::from(Built::Shared(library), order)
+        Self::with(Built::Shared(library), order)
     }
 
     /// The kernels of one op whose source is `text`.
     pub fn of(name: &str, text: String, order: Order) -> Self {
-        Self::from(Built::Own(build(&[(name, text)])), order)
+        Self::with(Built::Own(build(&[(name, text)])), order)
     }
 
-    fn from(library: Built, order: Order) -> Self {
+    fn with(library: Built, order: Order) -> Self {
         Self {
             library,
             order,
+            launched: Mutex::default(),
             keeping: Mutex::new(None),
             repeats: AtomicUsize::new(0),
             forgetful: AtomicBool::new(false),
         }
+    }
+
+    /// The kernels that were launched, by name.
+    pub fn launched(&self) -> Vec<&'static str> {
+        self.launched.lock().expect("no launch failed").iter().copied().collect()
     }
 
     /// Has it keep no launches from now on, as a driver may refuse to.
@@ -102,6 +106,12 @@ impl Host {
     pub fn repeats(&self) -> usize {
         self.repeats.load(Ordering::Relaxed)
     }
+}
+
+/// The GPU that the environment names.
+fn open_gpu() -> Device {
+    let number = std::env::var(GPU).ok().and_then(|number| number.parse().ok()).expect("the number of a GPU");
+    Device::open(number, ModuleCache::at(std::env::temp_dir())).expect("a GPU")
 }
 
 /// The files of `kernels/`, each once.
@@ -277,6 +287,7 @@ impl Machine for Host {
     fn launch(&self, launch: &Launch) -> Result<()> {
         /// The stand-in's state is global.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        self.launched.lock().expect("no launch failed").insert(launch.name());
         let library = match &self.library {
             Built::Shared(library) => *library,
             Built::Own(library) => library,
@@ -342,11 +353,17 @@ impl Graphs for Host {
     }
 }
 
-/// Any number names a stand-in of its own; they differ in the order of threads.
+/// Any number names a stand-in of its own; they differ in the order of threads. Those of a GPU have a stream each, since
+/// launches are kept of all that comes to a stream meanwhile.
 impl Traceable for Host {
     fn opened(number: usize) -> Option<Arc<Self>> {
         static HOSTS: OnceLock<Mutex<HashMap<usize, Arc<Host>>>> = OnceLock::new();
         let mut hosts = HOSTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(hosts.entry(number).or_insert_with(|| Arc::new(Self::new(ORDERS[number % ORDERS.len()])))))
+        let order = ORDERS[number % ORDERS.len()];
+        let host = || match std::env::var_os(GPU) {
+            Some(_) => Self::with(Built::Gpu(Box::leak(Box::new(open_gpu()))), order),
+            None => Self::new(order),
+        };
+        Some(Arc::clone(hosts.entry(number).or_insert_with(|| Arc::new(host()))))
     }
 }

@@ -8,15 +8,15 @@ use crate::error::{Error, Result};
 use crate::nn::ops::{Conv1dSpec, Precision};
 
 const TILES: [Tile; 3] = [
+    Tile { kernel: &CONV_32X32, size: [32, 32], cycles: 200 },
     Tile { kernel: &CONV_64X64, size: [64, 64], cycles: 550 },
     Tile { kernel: &CONV_32X128, size: [32, 128], cycles: 550 },
-    Tile { kernel: &CONV_32X32, size: [32, 32], cycles: 200 },
 ];
 
 const REDUCED_TILES: [Tile; 3] = [
+    Tile { kernel: &CONV_32X32_TF32, size: [32, 32], cycles: 100 },
     Tile { kernel: &CONV_64X64_TF32, size: [64, 64], cycles: 250 },
     Tile { kernel: &CONV_32X128_TF32, size: [32, 128], cycles: 250 },
-    Tile { kernel: &CONV_32X32_TF32, size: [32, 32], cycles: 100 },
 ];
 
 /// Rows or columns that the kernel can tell from those beyond the last sample's.

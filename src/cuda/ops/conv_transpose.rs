@@ -7,8 +7,8 @@ use crate::cuda::launch::{Buffer, Launch, Machine, expect_at_least, expect_len};
 use crate::error::{Error, Result};
 
 const TILES: [Tile; 2] = [
-    Tile { kernel: &CONV_TRANSPOSE_64X64, size: [64, 64], cycles: 550 },
     Tile { kernel: &CONV_TRANSPOSE_32X32, size: [32, 32], cycles: 200 },
+    Tile { kernel: &CONV_TRANSPOSE_64X64, size: [64, 64], cycles: 550 },
 ];
 
 /// Sizes of a transposed convolution. Pairs are of rows and columns; a signal is an image of one row.

@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::nn::ops::Precision;
 
 const TILES: [Tile; 2] = [
-    Tile { kernel: &MATMUL_64X64, size: [64, 64], cycles: 550 },
     Tile { kernel: &MATMUL_32X32, size: [32, 32], cycles: 200 },
+    Tile { kernel: &MATMUL_64X64, size: [64, 64], cycles: 550 },
 ];
 
 const REDUCED_TILES: [Tile; 2] = [
-    Tile { kernel: &MATMUL_64X64_TF32, size: [64, 64], cycles: 250 },
     Tile { kernel: &MATMUL_32X32_TF32, size: [32, 32], cycles: 100 },
+    Tile { kernel: &MATMUL_64X64_TF32, size: [64, 64], cycles: 250 },
 ];
 
 /// Where the values of matrices lie: how far it is from one to the next, along each dimension. 0 repeats.
