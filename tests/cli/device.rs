@@ -30,8 +30,10 @@ fn a_gpu_asked_for_by_name_that_is_not_there_is_one_clear_line_and_no_output() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.wav");
     let line = predicate::str::is_match("^error: CUDA: [^\n]+; [^\n]+\n$").unwrap();
-    convert(&output, &["--device", "cuda:1000"]).assert().code(69).stderr(line.clone());
-    assert!(!output.exists());
+    for device in ["cuda:1000", "cuda:1000+graphs"] {
+        convert(&output, &["--device", device]).assert().code(69).stderr(line.clone());
+        assert!(!output.exists());
+    }
     syrinx().args(["bench", "--device", "cuda:1000"]).assert().code(69).stderr(line.clone());
     let mut live = syrinx();
     live.args(["live", "--host", "file", "--device", "cuda:1000", "--in"]).arg(fixture("tone_mono_16k_s16.wav"));
@@ -62,7 +64,7 @@ fn what_names_no_device_is_refused_with_what_would() {
     let folder = tempfile::tempdir().unwrap();
     for device in ["gpu", "cuda:", "cuda:-1", "metal"] {
         let refused = convert(&folder.path().join("out.wav"), &["--device", device]).assert().code(64);
-        refused.stderr(contains("expected `cpu`, `cuda`, `cuda:N` or `auto`"));
+        refused.stderr(contains("expected `cpu`, `cuda`, `cuda:N`, one of these with `+graphs`, or `auto`"));
     }
 }
 

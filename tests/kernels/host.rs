@@ -22,7 +22,7 @@ use syrinx::{Error, Result};
 pub const SANITIZED: &str = "SYRINX_KERNELS_SANITIZED";
 
 /// The environment variable with the number of a GPU to run the crate's kernels on.
-pub const GPU: &str = "SYRINX_GPU";
+const GPU: &str = "SYRINX_GPU";
 
 /// The order in which the threads of a block take turns; a kernel's result may not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +43,13 @@ pub const ORDERS: [Order; 3] = [Order::Forwards, Order::Backwards, Order::Shuffl
 pub struct Host {
     library: Built,
     order: Order,
-    launched: Mutex<BTreeSet<&'static str>>,
     /// Launches to be kept, while they are.
     keeping: Mutex<Option<Vec<Launch>>>,
     /// How often kept launches were repeated.
     repeats: AtomicUsize,
     /// Whether it keeps no launches.
     forgetful: AtomicBool,
+    launched: Mutex<BTreeSet<&'static str>>,
 }
 
 enum Built {
@@ -66,25 +66,22 @@ impl Host {
     pub fn new(order: Order) -> Self {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
         static DEVICE: OnceLock<Device> = OnceLock::new();
-        if let Ok(number) = std::env::var(GPU) {
-            let open = || {
-                Device::open(number.parse().expect("a number"), ModuleCache::at(std::env::temp_dir())).expect("a GPU")
-            };
-            return Self::from(Built::Gpu(DEVICE.get_or_init(open)), order);
+        if std::env::var_os(GPU).is_some() {
+            return Self::with(Built::Gpu(DEVICE.get_or_init(open_gpu)), order);
         }
         let library = LIBRARY.get_or_init(|| {
             let ops: Vec<(&str, String)> = ops().into_iter().map(|op| (op.name, op.text.to_owned())).collect();
             build(&ops)
         });
-        Self::from(Built::Shared(library), order)
+        Self::with(Built::Shared(library), order)
     }
 
     /// The kernels of one op whose source is `text`.
     pub fn of(name: &str, text: String, order: Order) -> Self {
-        Self::from(Built::Own(build(&[(name, text)])), order)
+        Self::with(Built::Own(build(&[(name, text)])), order)
     }
 
-    fn from(library: Built, order: Order) -> Self {
+    fn with(library: Built, order: Order) -> Self {
         Self {
             library,
             order,
@@ -93,6 +90,11 @@ impl Host {
             repeats: AtomicUsize::new(0),
             forgetful: AtomicBool::new(false),
         }
+    }
+
+    /// The kernels that were launched, by name.
+    pub fn launched(&self) -> Vec<&'static str> {
+        self.launched.lock().expect("no launch failed").iter().copied().collect()
     }
 
     /// Has it keep no launches from now on, as a driver may refuse to.
@@ -104,11 +106,12 @@ impl Host {
     pub fn repeats(&self) -> usize {
         self.repeats.load(Ordering::Relaxed)
     }
+}
 
-    /// The kernels that were launched, by name.
-    pub fn launched(&self) -> Vec<&'static str> {
-        self.launched.lock().expect("no launch failed").iter().copied().collect()
-    }
+/// The GPU that the environment names.
+fn open_gpu() -> Device {
+    let number = std::env::var(GPU).ok().and_then(|number| number.parse().ok()).expect("the number of a GPU");
+    Device::open(number, ModuleCache::at(std::env::temp_dir())).expect("a GPU")
 }
 
 /// The files of `kernels/`, each once.
@@ -350,11 +353,17 @@ impl Graphs for Host {
     }
 }
 
-/// Any number names a stand-in of its own; they differ in the order of threads.
+/// Any number names a stand-in of its own; they differ in the order of threads. Those of a GPU have a stream each, since
+/// launches are kept of all that comes to a stream meanwhile.
 impl Traceable for Host {
     fn opened(number: usize) -> Option<Arc<Self>> {
         static HOSTS: OnceLock<Mutex<HashMap<usize, Arc<Host>>>> = OnceLock::new();
         let mut hosts = HOSTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(hosts.entry(number).or_insert_with(|| Arc::new(Self::new(ORDERS[number % ORDERS.len()])))))
+        let order = ORDERS[number % ORDERS.len()];
+        let host = || match std::env::var_os(GPU) {
+            Some(_) => Self::with(Built::Gpu(Box::leak(Box::new(open_gpu()))), order),
+            None => Self::new(order),
+        };
+        Some(Arc::clone(hosts.entry(number).or_insert_with(|| Arc::new(host()))))
     }
 }

@@ -47,9 +47,14 @@ struct Binding<M: Graphs> {
     last_used: u64,
 }
 
+/// The number of a program.
+pub(super) type Number = u64;
+
 /// All of them.
 pub(super) struct Plans<M: Graphs> {
-    known: HashMap<Program, Known<M>>,
+    /// Looked up once for each run, since a program is long.
+    numbers: HashMap<Program, Number>,
+    known: HashMap<Number, Known<M>>,
     /// Tensors that a plan kept ready reads where they are.
     bound: HashSet<TensorId>,
     /// Counts uses.
@@ -68,46 +73,51 @@ pub(super) enum Way<M: Graphs> {
 
 impl<M: Graphs> Default for Plans<M> {
     fn default() -> Self {
-        Self { known: HashMap::new(), bound: HashSet::new(), clock: 0 }
+        Self { numbers: HashMap::new(), known: HashMap::new(), bound: HashSet::new(), clock: 0 }
     }
 }
 
 impl<M: Graphs> Plans<M> {
-    /// The plan of `program`, whose given tensors are new (`fresh`) or not.
+    /// The number of `program`, whose given tensors are new (`fresh`) or not, and its plan.
     ///
     /// # Errors
     /// It cannot be planned.
-    pub fn plan(&mut self, program: &Program, fresh: &[bool]) -> Result<Arc<Plan>> {
+    pub fn plan(&mut self, program: Program, fresh: &[bool]) -> Result<(Number, Arc<Plan>)> {
         self.clock += 1;
-        if let Some(known) = self.known.get_mut(program) {
+        if let Some(&number) = self.numbers.get(&program)
+            && let Some(known) = self.known.get_mut(&number)
+        {
             known.occurrences += 1;
             known.last_used = self.clock;
             known.fresh.iter_mut().zip(fresh).for_each(|(count, &fresh)| *count += u32::from(fresh));
-            return Ok(Arc::clone(&known.plan));
+            return Ok((number, Arc::clone(&known.plan)));
         }
-        let plan = Arc::new(Plan::of(program)?);
+        let plan = Arc::new(Plan::of(&program)?);
         if self.known.len() >= MOST_PROGRAMS {
-            let oldest = self.known.iter().min_by_key(|(_, known)| known.last_used).map(|(program, _)| program.clone());
-            oldest.and_then(|program| self.known.remove(&program));
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.last_used).map(|(&number, _)| number);
+            self.known.retain(|&number, _| Some(number) != oldest);
+            self.numbers.retain(|_, &mut number| Some(number) != oldest);
             self.count_bound();
         }
         let fresh = fresh.iter().map(|&fresh| u32::from(fresh)).collect();
         let known =
             Known { plan: Arc::clone(&plan), occurrences: 1, fresh, bindings: Vec::new(), last_used: self.clock };
-        self.known.insert(program.clone(), known);
-        Ok(plan)
+        let number = self.clock;
+        self.numbers.insert(program, number);
+        self.known.insert(number, known);
+        Ok((number, plan))
     }
 
-    /// Whether given tensor `number` of a program was another in each of many occurrences.
-    pub fn varies(&self, program: &Program, number: usize) -> bool {
+    /// Whether given tensor `given` of a program was another in each of many occurrences.
+    pub fn varies(&self, program: Number, given: usize) -> bool {
         self.known
-            .get(program)
-            .is_some_and(|known| known.occurrences >= ENOUGH && known.fresh.get(number) == Some(&known.occurrences))
+            .get(&program)
+            .is_some_and(|known| known.occurrences >= ENOUGH && known.fresh.get(given) == Some(&known.occurrences))
     }
 
     /// How `program` is to be run with these tensors: the second time launches are kept, and later repeated.
-    pub fn way(&mut self, program: &Program, fixed: &Fixed) -> Way<M> {
-        let Some(known) = self.known.get_mut(program) else { return Way::Once };
+    pub fn way(&mut self, program: Number, fixed: &Fixed) -> Way<M> {
+        let Some(known) = self.known.get_mut(&program) else { return Way::Once };
         if let Some(binding) = known.bindings.iter_mut().find(|binding| binding.fixed == *fixed) {
             binding.last_used = self.clock;
             return match &binding.ready {
@@ -128,14 +138,14 @@ impl<M: Graphs> Plans<M> {
     }
 
     /// Remembers that launches could not be kept, so that it is not tried again.
-    pub fn refuse(&mut self, program: &Program, fixed: &Fixed) {
-        let bindings = self.known.get_mut(program).into_iter().flat_map(|known| &mut known.bindings);
+    pub fn refuse(&mut self, program: Number, fixed: &Fixed) {
+        let bindings = self.known.get_mut(&program).into_iter().flat_map(|known| &mut known.bindings);
         bindings.filter(|binding| binding.fixed == *fixed).for_each(|binding| binding.refused = true);
     }
 
     /// Keeps what was made ready.
-    pub fn keep(&mut self, program: &Program, fixed: &Fixed, ready: Arc<Ready<M>>) {
-        let Some(known) = self.known.get_mut(program) else { return };
+    pub fn keep(&mut self, program: Number, fixed: &Fixed, ready: Arc<Ready<M>>) {
+        let Some(known) = self.known.get_mut(&program) else { return };
         if let Some(binding) = known.bindings.iter_mut().find(|binding| binding.fixed == *fixed) {
             binding.ready = Some(ready);
         }

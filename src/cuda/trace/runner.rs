@@ -230,27 +230,27 @@ impl<M: Graphs> State<M> {
             return Ok(None);
         }
         let fresh: Vec<bool> = sources.iter().map(|source| source.fresh).collect();
-        let plan = self.plans.plan(&program, &fresh)?;
+        let (program, plan) = self.plans.plan(program, &fresh)?;
         for source in &mut sources {
             self.settle(machine, source)?;
         }
         let stays = |(number, source): (usize, &Source<M>)| {
-            let lasts = self.tensors.contains_key(&source.id) && !self.plans.varies(&program, number);
+            let lasts = self.tensors.contains_key(&source.id) && !self.plans.varies(program, number);
             (lasts && matches!(source.content, Content::There(_))).then_some(source.id)
         };
         let fixed = sources.iter().enumerate().map(stays).collect();
-        let ready = match self.plans.way(&program, &fixed) {
+        let ready = match self.plans.way(program, &fixed) {
             Way::Once => None,
             Way::Repeat(ready) => Some(ready),
             Way::Keep => match self.prepare(machine, &plan, &sources, &fixed) {
                 Ok(ready) => {
                     let ready = Arc::new(ready);
-                    self.plans.keep(&program, &fixed, Arc::clone(&ready));
+                    self.plans.keep(program, &fixed, Arc::clone(&ready));
                     Some(ready)
                 }
                 Err(failure) => {
                     tracing::warn!("{failure}; each launch of this network is told to the GPU anew");
-                    self.plans.refuse(&program, &fixed);
+                    self.plans.refuse(program, &fixed);
                     None
                 }
             },
