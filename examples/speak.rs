@@ -11,6 +11,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use syrinx::engine::{Engine, ModelFiles, TrackerFile};
@@ -19,7 +20,7 @@ use syrinx::io::write::{Container, Encoding, Quantise, SampleFormat, write};
 use syrinx::nn::Cpu;
 use syrinx::params::ConversionParams;
 use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
-use syrinx::tts::{ConvertedSpeech, Heard, Manner, SourceChoice, Speech};
+use syrinx::tts::{ConvertedSpeech, Heard, Manner, OwnPitch, SourceChoice, Speaker, Speech};
 use syrinx::units::Recording;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -48,13 +49,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         denoise_output: false,
     };
     let params = ConversionParams { rms_mix_rate: 0.0, ..ConversionParams::default() };
+    let own_hz = voice.pitch_hz();
     let stream = Stream::new(voice, settings, &params)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let source = SourceChoice { source: "espeak-ng".into(), ..SourceChoice::default() }.open()?;
+    let speaker = Speaker::of(&*source, &Manner::default());
+    // Brought to the voice's own pitch, where the voice tells it.
+    let own_pitch = own_hz.map(|hz| OwnPitch::new(hz, speaker, Arc::default()));
     let began = Instant::now();
     let speech = Speech::of_text(runtime.handle(), source, &text, Manner::default());
-    let mut voice = ConvertedSpeech::new(speech, stream, params)?;
+    let mut voice = ConvertedSpeech::new(speech, stream, params, own_pitch)?;
     let (mut samples, mut first) = (Vec::new(), None);
     loop {
         match voice.next(runtime.handle(), Duration::from_secs(30))? {

@@ -34,8 +34,8 @@ pub struct VoiceArgs {
     /// Retrieval index of the voice (FAISS `.index`)
     #[arg(long, value_name = "INDEX")]
     index: Option<PathBuf>,
-    /// Pitch shift in semitones, -48 to 48; `auto` brings a recording's or a live speaker's usual pitch to the voice's, where
-    /// the voice tells its own (joe does), and is 0 elsewhere, with --reference, and for what a text-to-speech source speaks
+    /// Pitch shift in semitones, -48 to 48; `auto` brings the usual pitch of a recording, of a live speaker or of text to speech
+    /// to the voice's, where the voice tells its own (joe does), and is 0 elsewhere and with --reference
     #[arg(long, value_name = "N", default_value = "auto", allow_negative_numbers = true, value_parser = parse_pitch)]
     pitch: PitchShift,
     /// Formant shift in semitones, -12 to 12: a larger or smaller speaker at the same pitch

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ use crate::path::stream::{JoinKind, Stream, StreamSettings};
 use crate::place::Place;
 use crate::tts::choice::Delivery;
 use crate::tts::speech::{TextRx, TextTx, text_channel};
-use crate::tts::{ConvertedSpeech, Heard, Manner, Sentences, SourceChoice, Speech};
+use crate::tts::{ConvertedSpeech, Heard, Manner, OwnPitch, Sentences, SourceChoice, Speaker, Speech};
 use crate::units::Recording;
 
 /// Longest wait before one looks whether to stop.
@@ -158,6 +159,7 @@ fn run_on<B: VoiceOps>(device: B::Device, args: &SpeakArgs, models: &ModelChoice
         tracing::warn!("{note}");
     }
     let source = args.source.choice().open()?;
+    let speaker = Speaker::of(&*source, &manner);
     let interrupted = on_interrupt()?;
     let runtime = runtime()?;
 
@@ -171,16 +173,19 @@ fn run_on<B: VoiceOps>(device: B::Device, args: &SpeakArgs, models: &ModelChoice
         Speech::of_text(runtime.handle(), source, &args.text, manner)
     };
     let voice = models.engine::<B>(device, Precision::Reduced).converter(&files)?;
+    let own_hz = voice.pitch_hz().filter(|_| args.voice.fits_pitch());
+    let own_pitch = own_hz.map(|hz| OwnPitch::new(hz, speaker, Arc::default()));
     let stream = stream(voice, sink.rate_hz(), args, &params)?;
     let loaded = started.elapsed();
-    let mut speech = ConvertedSpeech::new(speech, stream, params)?;
+    let mut speech = ConvertedSpeech::new(speech, stream, params, own_pitch)?;
     let goes_on = || !interrupted.load(Ordering::Relaxed);
     let said = say(runtime.handle(), &mut speech, &mut sink, &goes_on);
     // What was said before it broke off is kept.
     let finished = sink.finish(speech.rate_hz(), args, &goes_on);
     let (first, samples) = said?;
     finished?;
-    tell(args, started, loaded, first, samples as f64 / f64::from(speech.rate_hz()));
+    let transpose_semitones = speech.shift().unwrap_or(params.transpose_semitones);
+    tell(args, started, loaded, first, samples as f64 / f64::from(speech.rate_hz()), transpose_semitones);
     runtime.shutdown_background();
     Ok(())
 }
@@ -216,11 +221,15 @@ fn say<B: VoiceOps>(
     sink: &mut Sink,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<(Option<Instant>, usize)> {
-    let (mut first, mut samples, mut silent_since) = (None, 0, Some(Instant::now()));
+    let (mut first, mut samples, mut silent_since, mut shift) = (None, 0, Some(Instant::now()), None);
     loop {
         if !goes_on() {
             speech.cancel();
             return Ok((first, samples));
+        }
+        if let Some(semitones) = speech.shift().filter(|_| speech.shift() != shift) {
+            tracing::info!("pitch shifted by {semitones:.1} semitones, to the voice's own; --pitch 0 keeps it");
+            shift = Some(semitones);
         }
         match speech.next(runtime, PACE)? {
             Heard::End => return Ok((first, samples)),
@@ -240,7 +249,14 @@ fn say<B: VoiceOps>(
     }
 }
 
-fn tell(args: &SpeakArgs, started: Instant, loaded: Duration, first: Option<Instant>, seconds: f64) {
+fn tell(
+    args: &SpeakArgs,
+    started: Instant,
+    loaded: Duration,
+    first: Option<Instant>,
+    seconds: f64,
+    transpose_semitones: f32,
+) {
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
     let first = first.map(|first| first.duration_since(started));
     if args.json {
@@ -248,6 +264,7 @@ fn tell(args: &SpeakArgs, started: Instant, loaded: Duration, first: Option<Inst
             "voice_loaded_ms": ms(loaded),
             "first_audio_ms": first.map(ms),
             "audio_seconds": seconds,
+            "transpose_semitones": transpose_semitones,
             "seconds": started.elapsed().as_secs_f64(),
         });
         eprintln!("{json}");

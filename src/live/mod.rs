@@ -14,6 +14,7 @@
 mod assembly;
 pub mod control;
 pub mod metrics;
+pub mod own_pitch;
 pub mod playback;
 pub mod recovery;
 mod reopening;
@@ -23,6 +24,7 @@ pub mod worker;
 
 pub use control::{Command, Control, ControlState, Setting, Slot, SlotParams, Switch};
 pub use metrics::LiveMetrics;
+pub use own_pitch::OwnPitch;
 pub use playback::Playback;
 pub use recovery::Cause;
 pub use session::{Latency, LiveTelemetry, Session, SessionEvent, SessionReport, SessionSettings};

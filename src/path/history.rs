@@ -122,6 +122,12 @@ impl PitchHistory {
         overwrite_end(&mut self.coarse, track.coarse.get(settled).unwrap_or_default());
     }
 
+    /// Pitch in Hz of the hops that came with the latest chunk, 0 unvoiced.
+    #[must_use]
+    pub fn latest(&self) -> &[f32] {
+        &self.f0_hz[self.f0_hz.len() - self.chunk_hops..]
+    }
+
     /// Moves on by one chunk that was not tracked.
     pub fn push_unvoiced(&mut self) {
         slide(&mut self.f0_hz, self.chunk_hops);

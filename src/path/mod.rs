@@ -180,18 +180,29 @@ const PROTECT_OFF: f32 = 0.5;
 /// voiced.
 #[must_use]
 pub fn transposition_to(own_hz: f32, f0_hz: &[f32]) -> Option<f32> {
+    let semitones = 12.0 * (own_hz / median_hz(f0_hz)?).log2();
+    Some(semitones.clamp(*TRANSPOSE_SEMITONES.start(), *TRANSPOSE_SEMITONES.end()))
+}
+
+/// The median of the voiced pitches, the upper one of two; `None` where nothing is voiced.
+#[must_use]
+pub fn median_hz(f0_hz: &[f32]) -> Option<f32> {
     let mut voiced: Vec<f32> = f0_hz.iter().copied().filter(|hz| *hz > 0.0).collect();
     if voiced.is_empty() {
         return None;
     }
     let middle = voiced.len() / 2;
-    let median = *voiced.select_nth_unstable_by(middle, f32::total_cmp).1;
-    Some((12.0 * (own_hz / median).log2()).clamp(*TRANSPOSE_SEMITONES.start(), *TRANSPOSE_SEMITONES.end()))
+    Some(*voiced.select_nth_unstable_by(middle, f32::total_cmp).1)
+}
+
+/// By how much the synthesizer's pitch stands above who speaks, as a ratio: a formant shift plays the voice faster, which
+/// raises its pitch as well.
+#[must_use]
+pub fn pitch_ratio(params: &ConversionParams) -> f32 {
+    semitones_to_ratio(params.transpose_semitones - params.formant_semitones)
 }
 
 /// An f0 as the synthesizer shall read it.
 fn shape(f0_hz: &[f32], params: &ConversionParams) -> Pitch {
-    // A formant shift plays the voice faster, which raises its pitch as well.
-    let ratio = semitones_to_ratio(params.transpose_semitones - params.formant_semitones);
-    pitch::shape(f0_hz, ratio, params.unvoiced)
+    pitch::shape(f0_hz, pitch_ratio(params), params.unvoiced)
 }

@@ -137,6 +137,12 @@ impl<B: VoiceOps> Stream<B> {
         std::mem::replace(&mut self.converter, converter)
     }
 
+    /// Pitch of the hops that the latest chunk added, as the synthesizer reads it: Hz, 0 unvoiced.
+    #[must_use]
+    pub fn latest_pitch(&self) -> &[f32] {
+        self.pitch.latest()
+    }
+
     /// Ends the stream and gives the converter back.
     #[must_use]
     pub fn into_converter(self) -> Converter<B> {

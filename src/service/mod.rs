@@ -63,6 +63,7 @@ use self::stream::StreamCounts;
 use self::voices::store::voice_of_blob;
 use crate::error::{Error, Result};
 use crate::memory::{self, Undisturbed};
+use crate::tts::UsualPitches;
 
 /// Age of a blob that was put for a job or a voice that never came to be.
 const ABANDONED: Duration = Duration::from_hours(1);
@@ -110,6 +111,8 @@ pub(crate) struct App {
     stream_counts: StreamCounts,
     checks: Semaphore,
     speakers: Speakers,
+    /// Of the source's voices.
+    usual_pitches: Arc<UsualPitches>,
     started: Instant,
     counts: RequestCounts,
     /// Turns true when the service stops.
@@ -178,6 +181,7 @@ impl Service {
             stream_counts: StreamCounts::default(),
             checks: Semaphore::new(CHECKS),
             speakers: Speakers::default(),
+            usual_pitches: Arc::default(),
             started: Instant::now(),
             counts: RequestCounts::default(),
             settings,

@@ -1,11 +1,11 @@
 //! `POST /v1/audio/speech`: text in, speech in a voice out, while it is still being said.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +29,7 @@ use crate::nn::Cpu;
 use crate::params::ConversionParams;
 use crate::path::Converter;
 use crate::path::stream::{JoinKind, Stream, StreamSettings};
-use crate::tts::{ConvertedSpeech, Heard, Speech};
+use crate::tts::{ConvertedSpeech, Heard, OwnPitch, Speaker, Speech};
 
 /// Most letters of a text, as OpenAI has it.
 const LONGEST_TEXT: usize = 4096;
@@ -92,7 +92,8 @@ impl SpeechRequest {
     }
 }
 
-/// Speaks. The answer begins with the first converted chunk; hanging up ends the speech in the middle of a word.
+/// Speaks. The answer begins with the first converted chunk; hanging up ends the speech in the middle of a word. Where no
+/// `rvc_pitch` is given and the voice tells its own pitch, the header `x-transpose-semitones` tells the shift to it.
 #[utoipa::path(post, path = "/v1/audio/speech", tag = "speech", request_body = SpeechRequest,
     responses(
         (status = 200, content((String = "audio/wav"), (String = "audio/pcm"), (String = "audio/mpeg"), (String = "audio/ogg"),
@@ -127,13 +128,25 @@ pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let speech = Speech::of_text(&app.tools.runtime, source, &request.input, request.params.manner());
     let mut voice = start(&app, speech, converter, &request.params, permit)?;
     // Whatever fails before the first sound is told by the status.
-    let first = voice.recv().await;
+    let first = voice.audio.recv().await;
     let first = first.ok_or_else(|| Problem::invalid("input: expected something that can be said"))??;
-    respond(delivery, as_events, rate_hz, first, voice)
+    let mut response = respond(delivery, as_events, rate_hz, first, voice.audio)?;
+    if let Some(semitones) = voice.shift.get().and_then(|shift| HeaderValue::from_str(&format!("{shift:.2}")).ok()) {
+        response.headers_mut().insert("x-transpose-semitones", semitones);
+    }
+    Ok(response)
+}
+
+/// A voice, as it is converted.
+pub(super) struct Voice {
+    /// Raw PCM of 16 bits.
+    pub audio: Audio,
+    /// Semitones by which the pitch was brought to the voice's own, once that is known.
+    pub shift: Arc<OnceLock<f32>>,
 }
 
 /// Raw PCM of 16 bits, as it is converted.
-pub(super) type Voice = mpsc::Receiver<Result<Vec<u8>>>;
+type Audio = mpsc::Receiver<Result<Vec<u8>>>;
 
 /// Has speech converted on a thread of its own, for as long as someone listens.
 ///
@@ -146,18 +159,25 @@ pub(super) fn start(
     params: &JobParams,
     permit: OwnedSemaphorePermit,
 ) -> Result<Voice> {
-    let (tx, rx) = mpsc::channel(AHEAD);
+    let (tx, audio) = mpsc::channel(AHEAD);
     let runtime = app.tools.runtime.clone();
+    let own_hz = converter.pitch_hz().filter(|_| params.rvc_pitch.is_none());
+    let own_pitch = own_hz.map(|hz| {
+        let speaker = Speaker::of(&*app.tools.source, &params.manner());
+        OwnPitch::new(hz, speaker, app.usual_pitches.clone())
+    });
+    let shift = Arc::new(OnceLock::new());
+    let told = shift.clone();
     let params = ConversionParams { rms_mix_rate: params.rvc_rms_mix_rate.unwrap_or(0.0), ..params.conversion() };
     on_own_thread("speech", move || {
         let _permit = permit;
-        if let Err(error) = convert(&runtime, speech, converter, params, &tx) {
+        if let Err(error) = convert(&runtime, speech, converter, params, own_pitch, &told, &tx) {
             tracing::warn!("speech: {error}");
             // Who listens may be gone.
             let _ = tx.blocking_send(Err(error));
         }
     })?;
-    Ok(rx)
+    Ok(Voice { audio, shift })
 }
 
 fn convert(
@@ -165,6 +185,8 @@ fn convert(
     speech: Speech,
     converter: Converter<Cpu>,
     params: ConversionParams,
+    own_pitch: Option<OwnPitch>,
+    shift: &OnceLock<f32>,
     tx: &mpsc::Sender<Result<Vec<u8>>>,
 ) -> Result<()> {
     let settings = StreamSettings {
@@ -177,11 +199,15 @@ fn convert(
         denoise_output: false,
     };
     let stream = Stream::new(converter, settings, &params)?;
-    let mut speech = ConvertedSpeech::new(speech, stream, params)?;
+    let mut speech = ConvertedSpeech::new(speech, stream, params, own_pitch)?;
     loop {
         match speech.next(runtime, SILENCE)? {
             Heard::Voice(samples) => {
-                if tx.blocking_send(Ok(pcm(samples, Quantise::Round))).is_err() {
+                let pcm = pcm(samples, Quantise::Round);
+                if let Some(semitones) = speech.shift() {
+                    shift.get_or_init(|| semitones);
+                }
+                if tx.blocking_send(Ok(pcm)).is_err() {
                     return Ok(());
                 }
             }
@@ -198,7 +224,7 @@ fn respond(
     as_events: bool,
     rate_hz: u32,
     first: Vec<u8>,
-    voice: Voice,
+    voice: Audio,
 ) -> Result<Response, Problem> {
     let kind = match delivery {
         Delivery::Wav => "audio/wav".to_owned(),
@@ -228,7 +254,7 @@ fn respond(
 type Bytestream = std::pin::Pin<Box<dyn stream::Stream<Item = std::io::Result<Vec<u8>>> + Send>>;
 
 /// The voice through ffmpeg, which is ended with who listens.
-fn packed(format: Format, rate_hz: u32, first: Vec<u8>, mut voice: Voice) -> Result<Bytestream> {
+fn packed(format: Format, rate_hz: u32, first: Vec<u8>, mut voice: Audio) -> Result<Bytestream> {
     let mut ffmpeg = streaming(format, rate_hz)?;
     let missing = || Error::server("ffmpeg", "it has no pipes", "this is a fault of Syrinx");
     let mut input = ffmpeg.stdin.take().ok_or_else(missing)?;

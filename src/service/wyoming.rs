@@ -199,7 +199,7 @@ async fn speak(
         Err(error) => return error_event(write, &error.to_string()).await,
     };
     let mut began = false;
-    while let Some(audio) = voice.recv().await {
+    while let Some(audio) = voice.audio.recv().await {
         let audio = match audio {
             Ok(audio) => audio,
             Err(error) => return error_event(write, &error.to_string()).await,
@@ -207,6 +207,9 @@ async fn speak(
         let mut write = write.lock().await;
         if !began {
             began = true;
+            if let Some(semitones) = voice.shift.get() {
+                tracing::debug!("Wyoming: pitch shifted by {semitones:.1} semitones, to the voice's own");
+            }
             write_event(&mut *write, "audio-start", &format, &[]).await?;
         }
         write_event(&mut *write, "audio-chunk", &format, &audio).await?;

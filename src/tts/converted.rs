@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::own_pitch::{JUDGED_SECONDS, OwnPitch};
 use super::speech::{Piece, Speech};
 use crate::error::Result;
 use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
+use crate::path::pitch_ratio;
 use crate::path::stream::Stream;
 use crate::rt::resample::StreamResampler;
+use crate::units::Recording;
 
 /// Most samples that a resampler takes and gives at once.
 const BLOCK: usize = 4096;
@@ -34,6 +37,10 @@ pub struct ConvertedSpeech<B: VoiceOps> {
     speech: Speech,
     stream: Stream<B>,
     params: ConversionParams,
+    /// Present where the pitch is brought to the voice's own.
+    own_pitch: Option<OwnPitch>,
+    /// Whether what comes next is another utterance.
+    is_between: bool,
     input: Input,
     /// Samples of delay that are still to be left out.
     lag: usize,
@@ -45,11 +52,17 @@ pub struct ConvertedSpeech<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> ConvertedSpeech<B> {
-    /// Converts `speech` through `stream`, which is made ready meanwhile.
+    /// Converts `speech` through `stream`, which is made ready meanwhile; `own_pitch` sets the transposition, where there is
+    /// one.
     ///
     /// # Errors
     /// Parameters that the voice does not take.
-    pub fn new(speech: Speech, mut stream: Stream<B>, params: ConversionParams) -> Result<Self> {
+    pub fn new(
+        speech: Speech,
+        mut stream: Stream<B>,
+        params: ConversionParams,
+        own_pitch: Option<OwnPitch>,
+    ) -> Result<Self> {
         warm_up(&mut stream, &params)?;
         let samples = stream.geometry().chunk_samples();
         Ok(Self {
@@ -60,8 +73,10 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
             chunk: vec![0.0; samples],
             output: vec![0.0; samples],
             has_ended: false,
+            is_between: false,
             stream,
             params,
+            own_pitch,
         })
     }
 
@@ -69,6 +84,12 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
     #[must_use]
     pub fn rate_hz(&self) -> u32 {
         self.stream.geometry().rate_hz
+    }
+
+    /// Semitones by which the pitch was brought to the voice's own last, once something voiced was said.
+    #[must_use]
+    pub fn shift(&self) -> Option<f32> {
+        self.own_pitch.as_ref()?.shift()
     }
 
     /// Samples of a chunk.
@@ -87,6 +108,7 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
                 if self.has_ended && self.owed == 0 {
                     return Ok(Heard::End);
                 }
+                self.fit_pitch()?;
                 let given = self.step()?;
                 if !given.is_empty() {
                     return Ok(Heard::Voice(&self.output[given]));
@@ -98,6 +120,9 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
                 Err(_) => return Ok(Heard::Waiting),
                 Ok(piece) => {
                     if let Some(piece) = piece? {
+                        if let (true, Some(own_pitch)) = (std::mem::take(&mut self.is_between), &mut self.own_pitch) {
+                            own_pitch.begin();
+                        }
                         self.owed += self.input.push(&piece)?;
                     } else {
                         self.owed += self.input.finish();
@@ -108,8 +133,10 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
         }
     }
 
-    /// Lets what was said so far be heard to its end although more may come: silence follows it.
+    /// Lets what was said so far be heard to its end although more may come: silence follows it, and what comes then is
+    /// another utterance.
     pub fn pause(&mut self) {
+        self.is_between = true;
         if self.owed > 0 {
             let (chunk, ready) = (self.chunk.len(), self.input.ready.len());
             let held = self.stream.latency_samples() - chunk;
@@ -126,13 +153,36 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
         (self.owed, self.has_ended) = (0, true);
     }
 
+    /// Sets the shift of an utterance before anything of it that is voiced is converted, by what has come of it.
+    fn fit_pitch(&mut self) -> Result<()> {
+        let Some(own_pitch) = self.own_pitch.as_mut().filter(|own_pitch| !own_pitch.is_set()) else { return Ok(()) };
+        let rate_hz = self.input.rate_hz;
+        let most = (JUDGED_SECONDS * f64::from(rate_hz)) as usize;
+        while self.input.ready.len() < most
+            && let Some(piece) = self.speech.next_at_hand()
+        {
+            self.owed += self.input.push(&piece)?;
+        }
+        let samples: Vec<f32> = self.input.ready.iter().copied().take(most).collect();
+        if !samples.is_empty()
+            && let Some(semitones) = own_pitch.judge(&Recording { samples, sample_rate_hz: rate_hz })?
+        {
+            self.params.transpose_semitones = semitones;
+        }
+        Ok(())
+    }
+
     /// Converts one chunk; returns where in the output there is what was not left out.
     fn step(&mut self) -> Result<std::ops::Range<usize>> {
         let count = self.input.ready.len().min(self.chunk.len());
         self.chunk[count..].fill(0.0);
         self.chunk.iter_mut().zip(self.input.ready.drain(..count)).for_each(|(sample, said)| *sample = said);
-        let Self { stream, chunk, params, output, .. } = self;
+        let Self { stream, chunk, params, output, own_pitch, .. } = self;
         in_pool(|| stream.step(chunk, params, output))?;
+        if let Some(own_pitch) = own_pitch {
+            let ratio = pitch_ratio(params);
+            own_pitch.hear(stream.latest_pitch().iter().map(|hz| hz / ratio));
+        }
         let start = self.lag.min(self.output.len());
         self.lag -= start;
         let end = (start + self.owed).min(self.output.len());

@@ -22,6 +22,7 @@ pub mod command;
 pub mod converted;
 mod http;
 pub mod openai;
+pub mod own_pitch;
 mod patience;
 mod pcm;
 pub mod piper_http;
@@ -34,6 +35,7 @@ use futures_util::future::BoxFuture;
 
 pub use choice::SourceChoice;
 pub use converted::{ConvertedSpeech, Heard};
+pub use own_pitch::{OwnPitch, Speaker, UsualPitches};
 pub use patience::Fault;
 pub use pcm::{PcmFormat, SampleKind};
 pub use speech::{Piece, Speech, Utterance};

@@ -125,6 +125,11 @@ impl Speech {
         }
     }
 
+    /// The next piece, if it is there already.
+    pub fn next_at_hand(&mut self) -> Option<Piece> {
+        self.audio.try_recv().ok()
+    }
+
     /// Ends it in the middle of a word, and forgets what was not taken yet.
     pub fn cancel(&mut self) {
         if let Some(task) = self.task.take() {

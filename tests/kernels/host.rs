@@ -22,7 +22,7 @@ use syrinx::{Error, Result};
 pub const SANITIZED: &str = "SYRINX_KERNELS_SANITIZED";
 
 /// The environment variable with the number of a GPU to run the crate's kernels on.
-const GPU: &str = "SYRINX_GPU";
+pub const GPU: &str = "SYRINX_GPU";
 
 /// The order in which the threads of a block take turns; a kernel's result may not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

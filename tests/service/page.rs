@@ -88,6 +88,7 @@ fn the_microphone_goes_round_through_the_voice_and_back_to_the_page() {
         browser.press("ArrowRight", 39, "");
     }
     assert_eq!(browser.text("transpose-value"), "+12 semitones");
+    assert_eq!(browser.eval("document.getElementById('own_pitch').checked"), false);
     browser.wait(&pitch(2.0 * TONE_HZ));
     let facts = ["latency", "rtf", "late", "underruns", "buffer"].map(|fact| browser.text(&format!("fact-{fact}")));
     eprintln!("{facts:?}");

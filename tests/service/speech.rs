@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use reqwest::Method;
 use serde_json::{Value, json};
+use syrinx::units::Recording;
 
 use crate::support::*;
 
@@ -47,6 +48,34 @@ fn speech_comes_while_it_is_said_in_every_delivery() {
     let mp3 = ask(&server, &json!({ "input": "Hello.", "voice": "small" }));
     assert_eq!(mp3.headers()["content-type"], "audio/mpeg");
     assert!(server.runtime.block_on(mp3.bytes()).expect("a body").len() > 1000);
+}
+
+#[test]
+fn speech_is_brought_to_the_voices_own_pitch_alike_each_time_unless_another_is_wanted() {
+    let (server, _folder) = Server::with_joe(&[]);
+    let said_hz = pitch_hz(&say(&server.runtime, "espeak-ng", TEXT, high()).expect("speech"));
+    let wanted = semitones(said_hz, JOES_HZ);
+    let speak = |text: &str, fields: &Value| {
+        let mut body = json!({ "input": text, "voice": "joe", "response_format": "pcm", "voice_preset": "en+f3" });
+        body.as_object_mut().expect("a body").extend(fields.as_object().expect("fields").clone());
+        let response = ask(&server, &body);
+        let told = response.headers().get("x-transpose-semitones");
+        let told: Option<f32> = told.map(|told| told.to_str().expect("a text").parse().expect("a number"));
+        let rate = response.headers()["x-sample-rate"].to_str().expect("a text").parse().expect("a rate");
+        let pcm = server.runtime.block_on(response.bytes()).expect("a body");
+        let samples = pcm.as_chunks().0.iter().map(|&sample| f32::from(i16::from_le_bytes(sample)) / 32_768.0);
+        (told, pitch_hz(&Recording { samples: samples.collect(), sample_rate_hz: rate }))
+    };
+    let (first, hz) = speak(TEXT, &json!({}));
+    assert!(first.is_some_and(|told| (told - wanted).abs() < 2.0), "{first:?} for {wanted}");
+    assert!(semitones(JOES_HZ, hz).abs() < 2.0, "{hz} Hz");
+    // Now it is known, whatever is said.
+    let (second, _) = speak("Why? Oh, why?", &json!({}));
+    assert!(second.is_some_and(|told| (told - wanted).abs() < 1.0), "{second:?} for {wanted}");
+    let (third, hz) = speak(TEXT, &json!({}));
+    assert!(third == second && semitones(JOES_HZ, hz).abs() < 1.5, "{third:?}, {hz} Hz");
+    let (told, hz) = speak(TEXT, &json!({ "rvc_pitch": -3 }));
+    assert!(told.is_none() && (semitones(said_hz, hz) + 3.0).abs() < 1.0, "{hz} Hz from {said_hz} Hz");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use syrinx::units::Recording;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::socket::{Closed, Socket, start};
@@ -221,6 +222,32 @@ fn voice_and_parameters_change_while_audio_runs() {
         assert_eq!(closed.map(|_| ()), Err(Closed(1000)));
         assert_eq!(rms(&floats(&audio[audio.len() - 4 * 9600..])), 0.0);
     });
+}
+
+#[test]
+fn a_speakers_pitch_is_brought_to_the_voices_own_unless_it_is_set() {
+    let (server, _folder) = Server::with_joe(&[]);
+    let said = say(&server.runtime, "espeak-ng", &format!("{TEXT} {TEXT} {TEXT}"), high()).expect("speech");
+    let wanted = semitones(pitch_hz(&said), JOES_HZ);
+    let said = syrinx::dsp::rate::resample(&said, 48_000).expect("a rate");
+    let talk = |params: Value| {
+        let mut socket = open(&server);
+        let fields = json!({ "pace": "free", "f0_method": "swift", "params": params });
+        server.runtime.block_on(socket.start(&start("joe", &fields)));
+        let heard = converse(&server, socket, &f32le(&said.samples), 9600, None);
+        let shifts: Vec<f64> =
+            heard.of("changed").iter().filter_map(|word| word["params"]["transpose"].as_f64()).collect();
+        // Once it was found.
+        let samples = floats(&heard.audio)[said.samples.len() / 2..].to_vec();
+        (shifts, pitch_hz(&Recording { samples, sample_rate_hz: 48_000 }))
+    };
+    let (shifts, hz) = talk(json!({}));
+    assert!((1..=4).contains(&shifts.len()), "{shifts:?}");
+    assert!((*shifts.last().expect("a shift") as f32 - wanted).abs() < 1.5, "{shifts:?} for {wanted}");
+    assert!(semitones(JOES_HZ, hz).abs() < 1.5, "{hz} Hz");
+    let (shifts, hz) = talk(json!({ "transpose": -2 }));
+    assert_eq!(shifts, Vec::<f64>::new());
+    assert!((semitones(JOES_HZ, hz) - (-2.0 - wanted)).abs() < 1.0, "{hz} Hz");
 }
 
 #[test]

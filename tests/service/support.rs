@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
+use syrinx::dsp::yin::Yin;
+use syrinx::path::median_hz;
+use syrinx::path::source::prepare;
+use syrinx::tts::{Manner, SourceChoice, Speech};
+use syrinx::units::Recording;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -73,6 +78,15 @@ impl Server {
         let server = Self::start(folder.path(), arguments);
         let id = server.upload("small", VOICE);
         (server, folder, id)
+    }
+
+    /// A service with joe, the voice that is part of the program.
+    pub fn with_joe(arguments: &[&str]) -> (Self, TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("syrinx"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path()).args(arguments);
+        command.env("SYRINX_MODELS", folder.path().join("models")).env_remove("SYRINX_TOKEN");
+        (Self::run(command), folder)
     }
 
     pub fn upload(&self, name: &str, file: &str) -> String {
@@ -184,4 +198,35 @@ pub fn decode(wav: &[u8]) -> (Vec<i16>, u32) {
     let rate_hz = reader.spec().sample_rate;
     assert_eq!(reader.len() as usize * 2 + 44, wav.len(), "not whole");
     (reader.samples().collect::<Result<_, _>>().expect("samples"), rate_hz)
+}
+
+/// The usual pitch of joe in Hz (`models/default/README.md`).
+pub const JOES_HZ: f32 = 92.0;
+
+/// All that a source says, whatever its rates.
+pub fn say(runtime: &Runtime, source: &str, text: &str, manner: Manner) -> syrinx::Result<Recording> {
+    let source = SourceChoice { source: source.to_owned(), ..SourceChoice::default() }.open()?;
+    let mut speech = Speech::of_text(runtime.handle(), source, text, manner);
+    let mut said = Recording { samples: Vec::new(), sample_rate_hz: 0 };
+    while let Some(piece) = runtime.block_on(speech.next())? {
+        said.sample_rate_hz = piece.rate_hz;
+        said.samples.extend(piece.samples);
+    }
+    Ok(said)
+}
+
+/// How espeak-ng speaks as a woman.
+pub fn high() -> Manner {
+    Manner { voice: Some("en+f3".into()), ..Manner::default() }
+}
+
+/// The usual pitch of speech in Hz.
+pub fn pitch_hz(speech: &Recording) -> f32 {
+    let audio = prepare(speech).expect("a rate");
+    median_hz(&Yin::default().f0(&audio).expect("a track").f0_hz).expect("something voiced")
+}
+
+/// Semitones from one pitch to another.
+pub fn semitones(from_hz: f32, to_hz: f32) -> f32 {
+    12.0 * (to_hz / from_hz).log2()
 }

@@ -1,19 +1,26 @@
 //! The Wyoming server, by our own client and by the `wyoming` package.
 
-use syrinx::tts::{Manner, SourceChoice, Speech};
+use syrinx::tts::{Manner, SourceChoice};
 
 use crate::support::*;
 
 fn samples(server: &Server, text: &str, manner: Manner) -> syrinx::Result<(usize, u32)> {
     let source = format!("wyoming={}", server.wyoming.as_deref().expect("an address"));
-    let source = SourceChoice { source, ..SourceChoice::default() }.open().expect("a source");
-    let mut speech = Speech::of_text(server.runtime.handle(), source, text, manner);
-    let (mut samples, mut rate_hz) = (0, 0);
-    while let Some(piece) = server.runtime.block_on(speech.next())? {
-        samples += piece.samples.len();
-        rate_hz = piece.rate_hz;
+    let said = say(&server.runtime, &source, text, manner)?;
+    Ok((said.samples.len(), said.sample_rate_hz))
+}
+
+#[test]
+fn speech_is_brought_to_the_voices_own_pitch() {
+    let (server, _folder) = Server::with_joe(&["--wyoming", "127.0.0.1:0"]);
+    let source = format!("wyoming={}", server.wyoming.as_deref().expect("an address"));
+    // espeak-ng's usual voice is not joe's.
+    let said = say(&server.runtime, "espeak-ng", TEXT, Manner::default()).expect("speech");
+    assert!(semitones(JOES_HZ, pitch_hz(&said)).abs() > 1.0, "{} Hz", pitch_hz(&said));
+    for _ in 0..2 {
+        let heard = say(&server.runtime, &source, TEXT, Manner::default()).expect("speech");
+        assert!(semitones(JOES_HZ, pitch_hz(&heard)).abs() < 1.2, "{} Hz", pitch_hz(&heard));
     }
-    Ok((samples, rate_hz))
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use assert_cmd::Command;
 use predicates::str::contains;
 use syrinx::io::read::read;
+use syrinx::tts::{Manner, Speech};
 
 use crate::support::*;
 
@@ -55,6 +56,49 @@ fn text_from_standard_input_is_spoken_before_it_has_ended() {
     stdout.read_to_end(&mut heard).expect("the rest");
     assert!(process.wait().expect("an end").success());
     assert!(heard.chunks_exact(2).any(|pair| i16::from_le_bytes([pair[0], pair[1]]).abs() > 300));
+}
+
+/// The usual pitch of joe, who is part of the program (`models/default/README.md`).
+const JOES_HZ: f32 = 92.0;
+
+/// What joe makes of a source's speech: its pitch in Hz, and the shift that is told.
+fn of_joe(arguments: &[&str]) -> (f32, f32) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out.wav");
+    let mut command = Command::cargo_bin("syrinx").expect("the program");
+    command.args(["speak", TEXT, "--json", "--f0", "swift", "-o"]).arg(&output).args(arguments);
+    let run = command.assert().success();
+    let told: serde_json::Value = serde_json::from_slice(&run.get_output().stderr).expect("JSON");
+    let recording = read(&output).expect("a recording").recording;
+    let shift = told["transpose_semitones"].as_f64().expect("a shift") as f32;
+    (pitch_hz(&recording.samples, recording.sample_rate_hz), shift)
+}
+
+#[test]
+fn speech_is_brought_to_the_voices_own_pitch_unless_another_is_wanted() {
+    let runtime = runtime();
+    let piper = format!("command={} --model {} --output-raw", python().join("bin/piper").display(), model().display());
+    for (arguments, manner) in [
+        (&["--tts-voice", "en+f3"][..], Manner { voice: Some("en+f3".into()), ..Manner::default() }),
+        (&["--tts-voice", "en+m3"], Manner { voice: Some("en+m3".into()), ..Manner::default() }),
+        (&["--tts", &piper, "--tts-rate", "22050"], Manner::default()),
+    ] {
+        let mut choice = choice(if manner.voice.is_some() { "espeak-ng" } else { &piper });
+        choice.rate_hz = Some(22_050);
+        let mut speech = Speech::of_text(runtime.handle(), choice.open().expect("a source"), TEXT, manner);
+        let (mut said, mut rate_hz) = (Vec::new(), 0);
+        while let Some(piece) = runtime.block_on(speech.next()).expect("speech") {
+            rate_hz = piece.rate_hz;
+            said.extend(piece.samples);
+        }
+        let said_hz = pitch_hz(&said, rate_hz);
+        let (hz, shift) = of_joe(arguments);
+        eprintln!("{arguments:?}: {said_hz} Hz, shifted by {shift} to {hz} Hz");
+        assert!((shift - semitones(said_hz, JOES_HZ)).abs() < 2.0, "{shift} from {said_hz} Hz");
+        assert!(semitones(JOES_HZ, hz).abs() < 2.0, "{hz} Hz");
+        let (hz, shift) = of_joe(&[arguments, &["--pitch", "1"]].concat());
+        assert!(shift == 1.0 && (semitones(said_hz, hz) - 1.0).abs() < 1.0, "{hz} Hz from {said_hz} Hz");
+    }
 }
 
 #[test]

@@ -1,12 +1,19 @@
 //! What the tests speak with.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use syrinx::dsp::yin::Yin;
+use syrinx::path::median_hz;
+use syrinx::path::source::prepare;
 use syrinx::tts::{Manner, Source, SourceChoice, Speech};
+use syrinx::units::Recording;
 use tokio::runtime::Runtime;
 
 /// What is said where nothing else matters.
@@ -98,6 +105,29 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The usual pitch of speech in Hz.
+pub fn pitch_hz(samples: &[f32], sample_rate_hz: u32) -> f32 {
+    let audio = prepare(&Recording { samples: samples.to_vec(), sample_rate_hz }).expect("a rate");
+    median_hz(&Yin::default().f0(&audio).expect("a track").f0_hz).expect("something voiced")
+}
+
+/// Semitones from one pitch to another.
+pub fn semitones(from_hz: f32, to_hz: f32) -> f32 {
+    12.0 * (to_hz / from_hz).log2()
+}
+
+/// Seconds that each thread of this process has waited so far for a processor that others had; none where the system does
+/// not tell.
+pub fn waits_s() -> HashMap<OsString, f64> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let wait = |task: &DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        // Time on a processor, time waiting for one, both in nanoseconds, and how often.
+        Some(stat.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1e-9)
+    };
+    tasks.filter_map(|task| Some((task.file_name(), wait(&task)?))).collect()
 }
 
 /// How far samples swing.

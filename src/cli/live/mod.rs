@@ -9,7 +9,6 @@ pub mod metrics;
 pub mod midi;
 pub mod moment;
 pub mod osc;
-mod own_pitch;
 pub mod remote;
 #[cfg(feature = "tui")]
 pub mod screen;
@@ -25,7 +24,6 @@ pub use args::{LiveArgs, Manner};
 use lines::Sample;
 use metrics::MetricsServer;
 use moment::{Commands, Moment};
-use own_pitch::OwnPitch;
 use remote::{Order, Remote};
 #[cfg(feature = "tui")]
 use screen::Screen;
@@ -36,7 +34,7 @@ use crate::cuda::trace::Graphs;
 use crate::error::{Error, Result};
 use crate::io::live::{DeviceState, MidiInbox};
 use crate::io::read::read;
-use crate::live::{Control, Session, SessionReport, SessionSettings};
+use crate::live::{Command, Control, OwnPitch, Session, SessionReport, SessionSettings, Setting};
 use crate::nn::Cpu;
 #[cfg(feature = "cuda")]
 use crate::nn::Cuda;
@@ -161,9 +159,10 @@ where
             lines::tell_event(&event);
         }
         let moment = Moment::of(&mut self.session, &self.control, self.commands);
-        self.own_pitch.take_if(|own| own.is_over((&moment).into()));
-        if let Some(command) = self.own_pitch.as_mut().and_then(|own| own.hear((&moment).into())) {
-            self.control.apply(command, &mut self.session)?;
+        let (slot, transpose_semitones) = (moment.state.slot, moment.state.params.transpose_semitones);
+        self.own_pitch.take_if(|own| slot != 0 || own.is_over(transpose_semitones));
+        if let Some(semitones) = self.own_pitch.as_mut().and_then(|own| own.hear(moment.heard())) {
+            self.control.apply(Command::Set(Setting::Transpose, semitones), &mut self.session)?;
         }
         if let Some(metrics) = &self.metrics {
             metrics.publish(moment.metrics);

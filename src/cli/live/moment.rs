@@ -1,5 +1,6 @@
 //! One moment of a session: what every way of telling it reads.
 
+use crate::live::own_pitch::Heard;
 use crate::live::{Control, ControlState, LiveMetrics, Session, SlotParams};
 use crate::nn::ops::VoiceOps;
 use crate::path::Converter;
@@ -52,6 +53,14 @@ impl Moment {
         let shaped = Some(self.metrics.telemetry.worker.f0_hz).filter(|hz| *hz > 0.0)?;
         let heard = shaped * semitones_to_ratio(params.formant_semitones);
         Some((heard / semitones_to_ratio(params.transpose_semitones), heard))
+    }
+
+    /// What tells the pitch of who speaks.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        let worker = &self.metrics.telemetry.worker;
+        let input_hz = self.pitch_hz().map(|(input_hz, _)| input_hz);
+        Heard { chunks: worker.chunks, chunk_ms: worker.chunk_ms, input_hz }
     }
 
     /// Samples of the device as milliseconds.

@@ -206,9 +206,14 @@ for (const [id, text] of Object.entries(SLIDERS)) {
   tellValue();
   $(id).addEventListener("input", () => {
     tellValue();
+    if (id === "transpose") $("own_pitch").checked = false;
     live?.say({ type: "set", params: { [id]: $(id).valueAsNumber } });
   });
 }
+$("own_pitch").addEventListener("change", () => {
+  // Whoever wants it back has it when going live again.
+  if (!$("own_pitch").checked) live?.say({ type: "set", params: { transpose: $("transpose").valueAsNumber } });
+});
 $("gate").addEventListener("change", () => live?.say({ type: "set", params: { gate: $("gate").checked } }));
 for (const id of SWITCHES) {
   $(id).addEventListener("click", () => {
@@ -218,16 +223,24 @@ for (const id of SWITCHES) {
   });
 }
 
+/** Shows the shift that the service has found. */
+function tellShift(semitones) {
+  if (!$("own_pitch").checked) return;
+  $("transpose").value = semitones;
+  tell("transpose-value", SLIDERS.transpose(Math.round(10 * semitones) / 10));
+}
+
 function liveParams() {
   const params = { gate: $("gate").checked };
   for (const id of Object.keys(SLIDERS)) params[id] = $(id).valueAsNumber;
+  if ($("own_pitch").checked) delete params.transpose;
   for (const id of SWITCHES) params[id] = $(id).getAttribute("aria-pressed") === "true";
   return params;
 }
 
 function jobParams() {
   const params = {
-    rvc_pitch: $("transpose").valueAsNumber,
+    ...(!$("own_pitch").checked && { rvc_pitch: $("transpose").valueAsNumber }),
     rvc_index_rate: $("index_rate").valueAsNumber,
     rvc_protect: $("protect").valueAsNumber,
   };
@@ -315,6 +328,7 @@ class Live {
       this.socket.onmessage = ({ data }) => {
         if (data instanceof ArrayBuffer) return this.node?.port.postMessage({ samples: new Float32Array(data) }, [data]);
         const word = JSON.parse(data);
+        if (word.type === "ready" || word.type === "changed") tellShift(word.params.transpose);
         if (word.type === "ready") resolve((this.ready = word));
         else if (word.type === "telemetry") this.notice(word);
         else if (word.type === "error") {

@@ -13,9 +13,10 @@ use super::messages::{LatencyView, Pace, Start, StreamParams, Telemetry, Word};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::io::live::{DeviceFormat, Null, NullClock};
-use crate::live::{Session, SessionSettings};
+use crate::live::own_pitch::Heard;
+use crate::live::{OwnPitch, Session, SessionSettings};
 use crate::nn::Cpu;
-use crate::path::Converter;
+use crate::path::{Converter, pitch_ratio};
 use crate::service::problem::Problem;
 use crate::units::HOPS_PER_SECOND;
 
@@ -102,6 +103,11 @@ struct Conversion {
     /// A voice that the session has had no room for yet, and the name of the last one.
     next_voice: Option<(Converter<Cpu>, String)>,
     voice: String,
+    /// Whether no one has set the pitch; and what brings it to the voice's own, where the voice tells it.
+    fits_pitch: bool,
+    own_pitch: Option<OwnPitch>,
+    /// Whether the pitch was shifted, and no one was told yet.
+    has_shifted: bool,
     /// What came and fills no block yet.
     rest: Vec<f32>,
     /// Samples of a block, and of a chunk.
@@ -197,6 +203,9 @@ impl Conversion {
             output_latency_samples: 0,
         };
         let chunk_samples = Geometry::new(start.rate_hz, settings.timing)?.chunk_samples();
+        let fits_pitch = start.params.transpose.is_none();
+        let own_hz = voice.pitch_hz().filter(|_| fits_pitch);
+        let own_pitch = own_hz.map(|hz| OwnPitch::new(hz, settings.params.transpose_semitones));
         let (device, clock) = Null::new(format);
         let session = Session::start(Box::new(device), voice, &settings)?;
         let ahead = session.latency().total();
@@ -207,6 +216,9 @@ impl Conversion {
             start,
             settings,
             next_voice: None,
+            fits_pitch,
+            own_pitch,
+            has_shifted: false,
             rest: Vec::new(),
             block,
             chunk_samples,
@@ -226,10 +238,17 @@ impl Conversion {
             Inward::Audio(samples) => {
                 let most_waiting = MOST_BEHIND.as_secs_f64() * f64::from(self.start.rate_hz);
                 let waits = self.start.pace == Pace::Free || waiting as f64 <= most_waiting;
-                spoken(self.take(&samples, waits))
+                let mut said = spoken(self.take(&samples, waits));
+                if std::mem::take(&mut self.has_shifted) {
+                    said.push(Outward::Word(self.changed()));
+                }
+                said
             }
             Inward::Params(params) => vec![Outward::Word(match self.set(&params) {
-                Ok(()) => self.changed(),
+                Ok(()) => {
+                    self.fits_pitch &= params.transpose.is_none();
+                    self.changed()
+                }
                 Err(error) => Word::Error { problem: Problem::from(error) },
             })],
             Inward::Voice(voice, name) => {
@@ -273,6 +292,9 @@ impl Conversion {
                 self.late.note(self.played / chunk);
             }
             self.played += block.len() as u64;
+            if self.played % chunk < block.len() as u64 {
+                self.fit_pitch();
+            }
             // The session tends to itself meanwhile.
             while let Some(event) = self.session.next_event() {
                 tracing::debug!("stream: {event:?}");
@@ -295,12 +317,41 @@ impl Conversion {
         Ok(())
     }
 
-    /// Gives the session a voice that waits, if it has room; says whether it took it.
+    /// Brings the pitch of who speaks to the voice's own, once they have spoken a little, unless it is set.
+    fn fit_pitch(&mut self) {
+        let mut params = self.settings.params;
+        let own_pitch =
+            self.own_pitch.as_mut().filter(|own| self.fits_pitch && !own.is_over(params.transpose_semitones));
+        let Some(own_pitch) = own_pitch else { return };
+        let worker = self.session.telemetry().worker;
+        let input_hz = Some(worker.f0_hz / pitch_ratio(&params)).filter(|hz| *hz > 0.0);
+        let heard = Heard { chunks: worker.chunks, chunk_ms: worker.chunk_ms, input_hz };
+        let Some(semitones) = own_pitch.hear(heard) else { return };
+        params.transpose_semitones = semitones;
+        // What it finds is in range.
+        if self.session.set_params(params).is_ok() {
+            self.settings.params = params;
+            self.has_shifted = true;
+        }
+    }
+
+    /// Gives the session a voice that waits, if it has room; says whether it took it. Unless the pitch is set, the speaker's is
+    /// brought to that voice's own from its first chunk on, as far as it is known.
     fn hand_over(&mut self) -> bool {
         let Some((voice, name)) = self.next_voice.take() else { return false };
-        match self.session.replace_voice(voice, self.settings.params) {
+        let mut params = self.settings.params;
+        let mut own_pitch = None;
+        if self.fits_pitch {
+            own_pitch = voice.pitch_hz().map(|own_hz| match &self.own_pitch {
+                Some(own_pitch) => own_pitch.in_voice(own_hz),
+                None => OwnPitch::new(own_hz, 0.0),
+            });
+            params.transpose_semitones = own_pitch.as_ref().map_or(0.0, OwnPitch::transpose_semitones);
+        }
+        match self.session.replace_voice(voice, params) {
             Ok(()) => {
                 self.voice = name;
+                (self.settings.params, self.own_pitch) = (params, own_pitch);
                 true
             }
             Err(voice) => {

@@ -145,7 +145,8 @@ pub enum Pace {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamParams {
-    /// Pitch shift in semitones, -48 to 48.
+    /// Pitch shift in semitones, -48 to 48. Until it is set, the speaker's usual pitch is brought to the voice's own, if the
+    /// voice tells it, once half a second was spoken.
     pub transpose: Option<f32>,
     /// Formant shift in semitones, -12 to 12.
     pub formant: Option<f32>,
@@ -246,7 +247,8 @@ pub enum Word {
         /// All parameters in force.
         params: StreamParams,
     },
-    /// A voice or parameters that were asked for are in force from here on.
+    /// A voice or parameters that were asked for are in force from here on; or, where no one has set the pitch, the speaker's
+    /// was brought to the voice's own.
     Changed {
         /// The voice.
         voice: String,

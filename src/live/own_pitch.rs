@@ -1,7 +1,5 @@
 //! Finds the pitch shift that brings whoever speaks to the voice's own pitch, once they have spoken a little.
 
-use super::moment::Moment;
-use crate::live::{Command, Setting};
 use crate::path::transposition_to;
 
 /// Voiced speech after which the shift is set first; it is set again each time there is twice as much.
@@ -19,28 +17,14 @@ const LEAST_SEMITONES: f32 = 0.25;
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
     /// Chunks so far.
-    chunks: u64,
-    chunk_ms: f32,
-    /// Pitch of the latest, if it has one.
-    input_hz: Option<f32>,
-    slot: usize,
-    transpose_semitones: f32,
+    pub chunks: u64,
+    /// What each lasts.
+    pub chunk_ms: f32,
+    /// Pitch of who speaks in the latest, if it has one.
+    pub input_hz: Option<f32>,
 }
 
-impl From<&Moment> for Heard {
-    fn from(moment: &Moment) -> Self {
-        let worker = &moment.metrics.telemetry.worker;
-        Self {
-            chunks: worker.chunks,
-            chunk_ms: worker.chunk_ms,
-            input_hz: moment.pitch_hz().map(|(input_hz, _)| input_hz),
-            slot: moment.state.slot,
-            transpose_semitones: moment.state.params.transpose_semitones,
-        }
-    }
-}
-
-/// Listens to who speaks. Ends when enough was heard, or as soon as someone sets the pitch or changes the voice.
+/// Listens to who speaks, until enough was heard. It is over, too, once someone sets the pitch or changes the voice.
 #[derive(Clone, Debug)]
 pub struct OwnPitch {
     own_hz: f32,
@@ -55,7 +39,7 @@ pub struct OwnPitch {
 }
 
 impl OwnPitch {
-    /// Of the first slot's voice, whose usual pitch is `own_hz`, as the session starts.
+    /// Of a voice whose usual pitch is `own_hz`, as a session starts with this shift.
     #[must_use]
     pub fn new(own_hz: f32, transpose_semitones: f32) -> Self {
         Self {
@@ -68,15 +52,27 @@ impl OwnPitch {
         }
     }
 
-    /// Whether there is nothing more to do.
+    /// The same speaker in another voice, whose usual pitch is `own_hz`: what was heard tells its shift at once.
     #[must_use]
-    pub fn is_over(&self, heard: Heard) -> bool {
-        let is_theirs = heard.transpose_semitones != self.transpose_semitones;
-        heard.slot != 0 || is_theirs || self.next_seconds > LAST_SECONDS
+    pub fn in_voice(&self, own_hz: f32) -> Self {
+        let transpose_semitones = transposition_to(own_hz, &self.heard_hz).unwrap_or_default();
+        Self { own_hz, transpose_semitones, settling_until: self.chunks + SETTLES, ..self.clone() }
     }
 
-    /// Takes in the latest chunk; what to set, if it is time.
-    pub fn hear(&mut self, heard: Heard) -> Option<Command> {
+    /// The shift in semitones that was found last.
+    #[must_use]
+    pub fn transpose_semitones(&self) -> f32 {
+        self.transpose_semitones
+    }
+
+    /// Whether there is nothing more to do, where this shift is in force.
+    #[must_use]
+    pub fn is_over(&self, transpose_semitones: f32) -> bool {
+        transpose_semitones != self.transpose_semitones || self.next_seconds > LAST_SECONDS
+    }
+
+    /// Takes in the latest chunk; the shift in semitones to set, if it is time.
+    pub fn hear(&mut self, heard: Heard) -> Option<f32> {
         if std::mem::replace(&mut self.chunks, heard.chunks) == heard.chunks {
             return None;
         }
@@ -92,7 +88,7 @@ impl OwnPitch {
         }
         self.transpose_semitones = semitones;
         self.settling_until = heard.chunks + SETTLES;
-        Some(Command::Set(Setting::Transpose, semitones))
+        Some(semitones)
     }
 }
 
@@ -100,8 +96,8 @@ impl OwnPitch {
 mod tests {
     use super::*;
 
-    fn heard(chunks: u64, input_hz: f32, transpose_semitones: f32) -> Heard {
-        Heard { chunks, chunk_ms: 20.0, input_hz: Some(input_hz).filter(|hz| *hz > 0.0), slot: 0, transpose_semitones }
+    fn heard(chunks: u64, input_hz: f32) -> Heard {
+        Heard { chunks, chunk_ms: 20.0, input_hz: Some(input_hz).filter(|hz| *hz > 0.0) }
     }
 
     #[test]
@@ -111,11 +107,10 @@ mod tests {
         for chunk in 1..=600 {
             // One in three is unvoiced, and the speaker is lower at first.
             let voiced = if chunk < 60 { 180.0 } else { 200.0 };
-            let now = heard(chunk, if chunk % 3 == 0 { 0.0 } else { voiced }, own.transpose_semitones);
-            if own.is_over(now) {
+            if own.is_over(own.transpose_semitones()) {
                 break;
             }
-            if let Some(Command::Set(Setting::Transpose, semitones)) = own.hear(now) {
+            if let Some(semitones) = own.hear(heard(chunk, if chunk % 3 == 0 { 0.0 } else { voiced })) {
                 set.push((chunk, semitones));
             }
         }
@@ -127,7 +122,7 @@ mod tests {
     #[test]
     fn two_long_chunks_do_not_tell_a_pitch() {
         let mut own = OwnPitch::new(100.0, 0.0);
-        let long = |chunks| Heard { chunk_ms: 500.0, ..heard(chunks, 200.0, 0.0) };
+        let long = |chunks| Heard { chunk_ms: 500.0, ..heard(chunks, 200.0) };
         assert!((1..12).all(|chunk| own.hear(long(chunk)).is_none()));
         assert!(own.hear(long(12)).is_some());
         // What is heard now may have been shifted as before.
@@ -137,15 +132,23 @@ mod tests {
     #[test]
     fn a_chunk_is_heard_once_and_silence_sets_nothing() {
         let mut own = OwnPitch::new(100.0, 0.0);
-        assert!((0..500).all(|_| own.hear(heard(1, 200.0, 0.0)).is_none()));
-        assert!((2..500).all(|chunk| own.hear(heard(chunk, 0.0, 0.0)).is_none()));
+        assert!((0..500).all(|_| own.hear(heard(1, 200.0)).is_none()));
+        assert!((2..500).all(|chunk| own.hear(heard(chunk, 0.0)).is_none()));
     }
 
     #[test]
     fn who_sets_the_pitch_is_not_overruled() {
         let own = OwnPitch::new(100.0, 0.0);
-        assert!(!own.is_over(heard(1, 200.0, 0.0)));
-        assert!(own.is_over(heard(1, 200.0, 5.0)));
-        assert!(own.is_over(Heard { slot: 1, ..heard(1, 200.0, 0.0) }));
+        assert!(!own.is_over(0.0) && own.is_over(5.0));
+    }
+
+    #[test]
+    fn another_voice_has_its_shift_at_once_from_what_was_heard() {
+        let mut own = OwnPitch::new(100.0, 0.0);
+        assert_eq!(own.in_voice(50.0).transpose_semitones(), 0.0);
+        assert!((1..=40).any(|chunk| own.hear(heard(chunk, 200.0)).is_some()));
+        let other = own.in_voice(400.0);
+        assert!((other.transpose_semitones() - 12.0).abs() < 0.01, "{other:?}");
+        assert!(!other.is_over(other.transpose_semitones()));
     }
 }
