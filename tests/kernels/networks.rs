@@ -8,6 +8,8 @@ use burn::tensor::backend::Backend;
 use syrinx::checkpoint::Tensors;
 use syrinx::checkpoint::hubert::EncoderCheckpoint;
 use syrinx::checkpoint::voice::VoiceCheckpoint;
+use syrinx::engine::{Engine, ModelFiles, TrackerFile};
+use syrinx::geometry::Timing;
 use syrinx::nn::Cpu;
 use syrinx::nn::crepe::Crepe;
 use syrinx::nn::fcpe::Fcpe;
@@ -16,7 +18,9 @@ use syrinx::nn::ops::VoiceOps;
 use syrinx::nn::rmvpe::Rmvpe;
 use syrinx::nn::swift_f0::SwiftF0;
 use syrinx::nn::synthesizer::{Noise, Synthesizer};
+use syrinx::params::{ConversionParams, NoiseChoice};
 use syrinx::path::pitch::coarse;
+use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 
 use crate::host::SANITIZED;
 use crate::support::{noise, voice};
@@ -169,4 +173,44 @@ fn voices() {
     for name in ["synth_small_v1_32k.pth", "synth_small_v2_40k.pth"] {
         check(name, &Voice(VoiceCheckpoint::open(data(name)).expect("a voice")));
     }
+}
+
+/// A stream of chunks, whose latents go from one to the next.
+struct Live;
+
+impl Network for Live {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let files = ModelFiles {
+            voice: data("synth_small_v1_32k.pth"),
+            index: None,
+            encoder: data("hubert_small_v1.weights.safetensors"),
+            tracker: TrackerFile::Yin,
+        };
+        let settings = StreamSettings {
+            rate_hz: 16_000,
+            timing: Timing { chunk: 0.04, crossfade: 0.02, context: 0.1 },
+            join: JoinKind::Seamless,
+            gate_db: None,
+            rest_db: None,
+            denoise_input: false,
+            denoise_output: false,
+        };
+        let params = ConversionParams { noise: NoiseChoice::Zero, ..Default::default() };
+        let converter = Engine::<B>::new(device.clone()).converter(&files).expect("a converter");
+        let mut stream = Stream::new(converter, settings, &params).expect("a stream");
+        let samples = stream.geometry().chunk_samples();
+        let audio = voice(3, runs as usize * samples);
+        let step = |chunk| {
+            let mut converted = vec![0.0; samples];
+            stream.step(chunk, &params, &mut converted).expect("a step");
+            converted
+        };
+        audio.chunks_exact(samples).map(step).collect()
+    }
+}
+
+#[test]
+fn a_stream_repeats_launches_chunk_after_chunk() {
+    // Encoder and voice, once the first chunks have filled the context.
+    check_runs("a stream", &Live, 11, 2 * 4);
 }
