@@ -114,12 +114,12 @@ def chunks(name: str, title: str) -> str:
     return f"## {title}\n\nTimes in ms.\n\n" + table(CHUNK_HEAD, rows) if rows else ""
 
 
-def peer() -> str:
+def peer(name: str, by: str) -> str:
     torch = figures("torch.json")
-    if not torch:
+    if not torch or not chunk_rows(name):
         return ""
     key = lambda row: (row["chunk_ms"], row["context_ms"])
-    own = {key(row): row for row in chunk_rows("beside")}
+    own = {key(row): row for row in chunk_rows(name)}
     theirs = collections.defaultdict(dict)
     for row in torch["rows"]:
         theirs[key(row)][row["mode"]] = row
@@ -140,14 +140,14 @@ def peer() -> str:
     errors = ", ".join(f"{name} {error:.1e}" for name, error in torch["errors_without_tf32"].items())
     about = f"PyTorch {torch['torch']} on {torch['device']}, TF32 {'on' if torch['tf32'] else 'off'}, {torch['count']} chunks each"
     note = "the same seeded weights from the same files; no index on either side; PyTorch's chunk has no join. Times in ms."
-    return f"## Beside PyTorch\n\n{about}; {note}\nOff the reference's recordings, without TF32: {errors}.\n\n" + table(head, rows)
+    return f"## Beside PyTorch, {by}\n\n{about}; {note}\nOff the reference's recordings, without TF32: {errors}.\n\n" + table(head, rows)
 
 
-def streams() -> str:
+def streams(part: str, by: str) -> str:
     names = ["streams", "chunk_ms", "context_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms", "late", "count"]
-    rows = figures("streams.json").get("rows", [])
+    rows = figures(part + ".json").get("rows", [])
     if not rows:
-        told = [ROW.search(re.sub(r"\x1b\[\d*m", "", line)) for line in text("streams.log").splitlines()]
+        told = [ROW.search(re.sub(r"\x1b\[\d*m", "", line)) for line in text(part + ".log").splitlines()]
         rows = [dict(zip(names, map(float, found.group(1).split()))) for found in told if found]
         rows = [{**row, "held": None, "kept_up": row["late"] * 100 <= row["count"]} for row in rows if len(row) == len(names)]
     if not rows:
@@ -156,7 +156,7 @@ def streams() -> str:
     body = [[number(row[name]) for name in names] + memory(row["held"]) for row in rows]
     head = ["streams", "chunk", "context", "p50", "p95", "p99", "max", "late", "of", "process, MB", "since", "GPU, MB", "since"]
     note = "Chunks come in real time; ms from a chunk's last sample to its audio, waiting included."
-    return f"## Streams at once: {most} kept up\n\n{note}\n\n" + table(head, body)
+    return f"## Streams at once, {by}: {most} kept up\n\n{note}\n\n" + table(head, body)
 
 
 def launches() -> str:
@@ -178,14 +178,18 @@ def main() -> None:
     told = [
         heading,
         parts(),
+        chunks("chunks-graphs", f"Chunks by our own kernels, {indexed}"),
         chunks("chunks", f"Chunks, {indexed}"),
-        peer(),
-        streams(),
+        peer("beside-graphs", "by our own kernels"),
+        peer("beside", "by burn's"),
+        streams("streams-graphs", "by our own kernels"),
+        streams("streams", "by burn's"),
         chunks("soak", f"Soak, {indexed}"),
         launches(),
         proof(),
         held(),
         speed(),
+        chunks("chunks-joe-graphs", "Chunks by our own kernels, the built-in voice and encoder, its index"),
         chunks("chunks-joe", "Chunks, the built-in voice and encoder, its index"),
     ]
     result = "\n\n".join(part for part in told if part) + "\n"
