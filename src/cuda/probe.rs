@@ -51,6 +51,8 @@ pub struct Peaks {
     pub l2_bytes: usize,
     /// Operations with 32-bit floats per second, without matrix units.
     pub flops: f64,
+    /// The same of factors in TF32 by matrix units; without them on GPUs that have none for TF32.
+    pub tensor_flops: f64,
     /// Bytes per second from and to its memory.
     pub bytes_per_second: f64,
 }
@@ -154,20 +156,34 @@ pub fn peaks(ordinal: usize) -> Result<Peaks, Gap> {
         CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE as L2_BYTES, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as MEMORY_KHZ,
         CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS,
     };
-    let [major, minor] = gpu(ordinal)?.capability;
+    let capability = gpu(ordinal)?.capability;
     let device = result::device::get(ordinal as c_int).map_err(no_start)?;
     // SAFETY: the device was got from the driver a moment ago.
     let tell = |which| unsafe { result::device::get_attribute(device, which) }.map(f64::from).map_err(no_start);
-    // Processors of data centres before Hopper, and of Turing, have half as many units for 32-bit floats.
-    let lanes = if matches!((major, minor), (7, _) | (8, 0)) { 64.0 } else { 128.0 };
     let processors = tell(PROCESSORS)?;
+    let cycles = processors * tell(CLOCK_KHZ)? * 1e3;
+    let [flops, tensor_flops] = per_cycle(capability).map(|each| each * cycles);
     Ok(Peaks {
         processors: processors as usize,
         l2_bytes: tell(L2_BYTES)? as usize,
-        // A multiplication and an addition per unit and cycle; memory moves data at both edges of its clock.
-        flops: 2.0 * lanes * processors * tell(CLOCK_KHZ)? * 1e3,
+        flops,
+        tensor_flops,
+        // Memory moves data at both edges of its clock.
         bytes_per_second: 2.0 * tell(MEMORY_KHZ)? * 1e3 * tell(BUS_BITS)? / 8.0,
     })
+}
+
+/// Operations of a multiprocessor in a cycle, a multiplication and an addition as two: with 32-bit floats, and by matrix
+/// units with TF32 (dense), as NVIDIA's white papers of the architectures have them.
+fn per_cycle([major, minor]: [i32; 2]) -> [f64; 2] {
+    match (major, minor) {
+        (7, _) => [128.0, 128.0],
+        (8, 0) => [128.0, 1024.0],
+        (9, _) => [256.0, 2048.0],
+        (10, _) => [256.0, 4096.0],
+        // GPUs of no data centre.
+        _ => [256.0, 256.0],
+    }
 }
 
 /// The version of the run-time compiler, major and minor. Only ops that are not on disk yet need it.
@@ -206,6 +222,27 @@ pub fn headers() -> Result<PathBuf, Gap> {
         None => Ok(folder),
         Some(missing) => {
             Err(Gap::new(format!("CUDA's header {missing} is not in {}", folder.display()), INSTALL_HEADERS))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peaks_are_those_that_nvidia_publishes() {
+        // TFLOP/s of an A100, an H100 and an RTX 3090, with their multiprocessors and the clocks of each figure.
+        for (capability, processors, hz, published) in [
+            ([8, 0], 108.0, [1.41e9; 2], [19.5, 156.0]),
+            ([9, 0], 132.0, [1.98e9, 1.83e9], [66.9, 494.7]),
+            ([8, 6], 82.0, [1.695e9; 2], [35.6, 35.6]),
+        ] {
+            let each = per_cycle(capability);
+            let found = [0, 1].map(|i| each[i] * processors * hz[i] * 1e-12);
+            for (found, published) in found.into_iter().zip(published) {
+                assert!((found / published - 1.0).abs() < 0.01, "{capability:?}: {found}, published {published}");
+            }
         }
     }
 }

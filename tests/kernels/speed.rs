@@ -1,6 +1,11 @@
 //! What each kernel takes on a GPU, beside the least that any could take there.
 
+mod networks;
+mod witness;
+
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytemuck::Pod;
@@ -21,10 +26,12 @@ use syrinx::path::join::fade_in;
 use crate::host::{GPU, Host, Order};
 use crate::noise::noise;
 use crate::support::voice;
+use witness::Witness;
 
-/// A launch, and the least that it costs: what the formulas in the kernel's source ask for.
+/// What is launched together, and the least that it costs: what the formulas in the kernels' sources ask for.
 struct Case<M> {
-    kernel: &'static str,
+    /// In the order of their launches.
+    kernels: Vec<&'static str>,
     sizes: String,
     /// Each input read and each output written, once.
     bytes: usize,
@@ -82,7 +89,7 @@ fn pitch_networks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) 
         (LogMelTables::new(machine, &bank, 0.0, 1e-5)?, audio()?, zeros(machine, frames * BANDS)?);
     let at = LogMelFrames { before: 512, edge: Edge::Reflect, computed: frames };
     let log_mel = Case {
-        kernel: "log_mel",
+        kernels: vec!["log_mel"],
         sizes: format!("{frames} frames"),
         bytes: 4 * (samples + frames * BANDS),
         // The window; 5 n log2 n of half as many complex points; 10 to part and weigh each bin; two bands per bin.
@@ -92,7 +99,7 @@ fn pitch_networks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) 
 
     let (heard, found) = (audio()?, RefCell::new(YinCandidates::new(machine, frames)?));
     let yin = Case {
-        kernel: "yin",
+        kernels: vec!["yin"],
         sizes: format!("{frames} frames"),
         bytes: 4 * (samples + frames * (321 + 1 + 3 * 12)),
         // Two differences squared and summed, of 384 samples at 320 lags.
@@ -107,7 +114,7 @@ fn pitch_networks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) 
     // Stem, six blocks of two layers, reduction, evidence; each weight once per band.
     let weights = 12 * 3 * 9 + 2 * 144 * (21 + 7 + 5 + 3 + 3 + 21) + 4 * 12 * 9 + 4 * 4 * 5;
     let swift_f0 = Case {
-        kernel: "swift_f0",
+        kernels: vec!["swift_f0"],
         sizes: format!("{frames} frames"),
         bytes: 4 * (samples + weights + 2 * frames),
         flops: frames * 2 * BANDS * weights,
@@ -128,7 +135,7 @@ fn tracks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let (read, cents) = (f32s(machine, &peaks)?, Buffer::new(machine, &cents)?);
     let (f0_hz, voicing) = (zeros(machine, hops)?, zeros(machine, hops)?);
     let salience = Case {
-        kernel: "salience",
+        kernels: vec!["salience"],
         sizes: sizes.clone(),
         bytes: 4 * hops * BINS + 8 * BINS + 8 * hops,
         flops: hops * (BINS + 4 * 9),
@@ -143,7 +150,7 @@ fn tracks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let scratch = zeros(machine, path.scratch_len(hops))?;
     let (f0_hz, periodicity) = (zeros(machine, hops)?, zeros(machine, hops)?);
     let crepe_path = Case {
-        kernel: "crepe_path",
+        kernels: vec!["crepe_path"],
         sizes: sizes.clone(),
         // Where each bin's best path came from is written, and one of them per frame read again.
         bytes: hops * (4 * bins + 2 * bins + 2 + 8),
@@ -158,7 +165,7 @@ fn tracks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let (found, sure) = (f32s(machine, &track(hops))?, f32s(machine, &peaks[..hops])?);
     let (smooth_hz, voicing) = (zeros(machine, hops)?, zeros(machine, hops)?);
     let crepe_smooth = Case {
-        kernel: "crepe_smooth",
+        kernels: vec!["crepe_smooth"],
         sizes: sizes.clone(),
         bytes: 16 * hops,
         flops: 6 * hops,
@@ -170,7 +177,7 @@ fn tracks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
 
     let (found, repaired) = (f32s(machine, &track(hops))?, zeros(machine, hops)?);
     let octave = Case {
-        kernel: "octave",
+        kernels: vec!["octave"],
         sizes: sizes.clone(),
         bytes: 8 * hops,
         flops: 4 * hops,
@@ -179,7 +186,7 @@ fn tracks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
 
     let (found, filtered) = (f32s(machine, &track(hops))?, zeros(machine, hops)?);
     let median = Case {
-        kernel: "median",
+        kernels: vec!["median"],
         sizes: sizes.clone(),
         bytes: 8 * hops,
         // Each of seven compared with each.
@@ -189,7 +196,7 @@ fn tracks<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
 
     let (found, shaped, coarse) = (f32s(machine, &track(hops))?, zeros(machine, hops)?, zeros(machine, hops)?);
     let pitch_shape = Case {
-        kernel: "pitch_shape",
+        kernels: vec!["pitch_shape"],
         sizes,
         bytes: 9 * hops,
         flops: 8 * hops,
@@ -207,7 +214,7 @@ fn voices<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let (pitch, drawn) = (f32s(machine, &track(hops))?, f32s(machine, &noise(4, samples))?);
     let (before, after, source) = (Buffer::new(machine, &[0.25])?, zeros(machine, 1)?, zeros(machine, samples)?);
     let harmonic_source = Case {
-        kernel: "harmonic_source",
+        kernels: vec!["harmonic_source"],
         sizes: format!("{hops} hops of 400"),
         bytes: 4 * (hops + 2 * samples),
         // Phase and its fraction, sine, noise, gain, hyperbolic tangent.
@@ -221,7 +228,7 @@ fn voices<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let (frame, hop) = (40_000, 20_000);
     let (audio, rms) = (f32s(machine, &noise(5, samples))?, zeros(machine, 1 + samples / hop)?);
     let envelope_rms = Case {
-        kernel: "envelope_rms",
+        kernels: vec!["envelope_rms"],
         sizes: format!("{samples} samples"),
         bytes: 4 * (samples + 1 + samples / hop),
         // Each sample lies in two windows.
@@ -233,7 +240,7 @@ fn voices<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let mixed = RefCell::new(f32s(machine, &noise(6, samples))?);
     let (wanted, present) = (f32s(machine, &vec![0.5; points])?, f32s(machine, &vec![0.5; points])?);
     let envelope_mix = Case {
-        kernel: "envelope_mix",
+        kernels: vec!["envelope_mix"],
         sizes: format!("{samples} samples"),
         bytes: 8 * samples + 8 * points,
         // Two places between points, two powers.
@@ -246,7 +253,7 @@ fn voices<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let rendered = || f32s(machine, &noise(7, samples + fade + shifts - 1));
     let (heard, tail, scores) = (rendered()?, f32s(machine, &noise(8, fade))?, zeros(machine, shifts)?);
     let sola_scores = Case {
-        kernel: "sola_scores",
+        kernels: vec!["sola_scores"],
         sizes: format!("{shifts} shifts of {fade}"),
         bytes: 4 * (fade + shifts + fade + shifts),
         flops: 4 * fade * shifts,
@@ -257,7 +264,7 @@ fn voices<M: Machine + 'static>(machine: &M, Sizes { hops, .. }: Sizes) -> Resul
     let (fading, tail) = (f32s(machine, &fade_in(fade))?, f32s(machine, &noise(8, fade))?);
     let (output, next_tail, shift) = (zeros(machine, samples)?, zeros(machine, fade)?, zeros(machine, 1)?);
     let sola_join = Case {
-        kernel: "sola_join",
+        kernels: vec!["sola_join"],
         sizes: format!("{samples} samples"),
         bytes: 4 * (2 * samples + shifts + 4 * fade),
         flops: shifts + 3 * fade,
@@ -278,7 +285,7 @@ fn units<M: Machine + 'static>(machine: &M, sizes: Sizes) -> Result<Vec<Case<M>>
     let (found, told) = (RefCell::new(found), format!("{queries} units, {count} rows of {DIM}"));
     let (lists, width) = (queries * blocks * NEIGHBOURS * 8, queries * DIM * 4);
     let retrieval_nearest_case = Case {
-        kernel: "retrieval_nearest",
+        kernels: vec!["retrieval_nearest"],
         sizes: told.clone(),
         bytes: 4 * count * DIM + width + lists,
         flops: 3 * count * DIM * queries,
@@ -291,7 +298,7 @@ fn units<M: Machine + 'static>(machine: &M, sizes: Sizes) -> Result<Vec<Case<M>>
     retrieval_nearest(machine, &rows, &units.borrow(), DIM, &mut found)?;
     let found = RefCell::new(found);
     let retrieval_blend_case = Case {
-        kernel: "retrieval_blend",
+        kernels: vec!["retrieval_blend"],
         sizes: told,
         bytes: lists + (NEIGHBOURS + 2) * width,
         flops: 2 * (NEIGHBOURS + 1) * DIM * queries,
@@ -303,112 +310,110 @@ fn units<M: Machine + 'static>(machine: &M, sizes: Sizes) -> Result<Vec<Case<M>>
     Ok(vec![retrieval_nearest_case, retrieval_blend_case])
 }
 
-/// The stand-in, and the names of what was launched on it.
-struct Witness {
-    host: Host,
-    launched: RefCell<Vec<&'static str>>,
-}
-
-impl Machine for Witness {
-    type Memory = <Host as Machine>::Memory;
-
-    fn allocate(&self, bytes: usize) -> Result<Self::Memory> {
-        self.host.allocate(bytes)
+/// Fails unless each case launches on `machine` what it names; gives all these names.
+fn launched<N: Machine>(machine: &Witness<N>, cases: &[Case<Witness<N>>]) -> BTreeSet<&'static str> {
+    for case in cases {
+        machine.launched();
+        (case.launch)(machine).expect("a launch");
+        let names: Vec<&str> = machine.launched().iter().map(Launch::name).collect();
+        assert_eq!(names, case.kernels, "{}", case.sizes);
+        assert!(case.bytes > 0);
     }
-
-    fn address(memory: &Self::Memory) -> u64 {
-        Host::address(memory)
-    }
-
-    fn write(&self, memory: &Self::Memory, first: usize, bytes: &[u8]) -> Result<()> {
-        self.host.write(memory, first, bytes)
-    }
-
-    fn read(&self, memory: &Self::Memory, first: usize, bytes: &mut [u8]) -> Result<()> {
-        self.host.read(memory, first, bytes)
-    }
-
-    fn launch(&self, launch: &Launch) -> Result<()> {
-        self.launched.borrow_mut().push(launch.name());
-        self.host.launch(launch)
-    }
-}
-
-/// The kernels that no case is for.
-fn untimed<M>(cases: &[Case<M>]) -> Vec<&'static str> {
-    let names = KERNELS.iter().map(|kernel| kernel.name);
-    names.filter(|name| cases.iter().all(|case| case.kernel != *name)).collect()
+    cases.iter().flat_map(|case| case.kernels.iter().copied()).collect()
 }
 
 #[test]
-fn each_case_launches_its_kernel_alone() {
-    let machine = Witness { host: Host::new(Order::Forwards), launched: RefCell::default() };
-    let cases = cases(&machine, Sizes { hops: 3, rows: 20, units: 2, blocks: 2 }).expect("memory");
-    for case in &cases {
-        machine.launched.borrow_mut().clear();
-        (case.launch)(&machine).expect("a launch");
-        assert_eq!(*machine.launched.borrow(), [case.kernel]);
-        assert!(case.bytes > 0 && case.flops > 0);
+fn every_kernel_has_a_case_and_each_case_launches_what_it_names() {
+    let machine = Arc::new(Witness::of(Arc::new(Host::new(Order::Forwards))));
+    let mut all = cases(&*machine, Sizes { hops: 3, rows: 20, units: 2, blocks: 2 }).expect("memory");
+    all.extend(networks::cases(&machine, &networks::Sizes::small()).expect("memory"));
+    assert_eq!(launched(&machine, &all), KERNELS.iter().map(|kernel| kernel.name).collect());
+}
+
+/// What is launched depends on sizes alone, so that it is known without a GPU.
+#[test]
+fn networks_of_full_size_launch_what_their_cases_name() {
+    let [full, small] = [networks::Sizes::full(), networks::Sizes::small()].map(|sizes| {
+        let machine = Arc::new(Witness::idle(Arc::new(Host::new(Order::Forwards))));
+        launched(&machine, &networks::cases(&machine, &sizes).expect("memory"))
+    });
+    assert_eq!(full, small);
+}
+
+impl<M> Case<M> {
+    /// The least time, and what it is for.
+    fn floor(&self, peaks: &Peaks) -> (f64, &'static str) {
+        let by_tensor_cores = self.kernels.iter().any(|kernel| kernel.ends_with("_tf32"));
+        let flops = if by_tensor_cores { peaks.tensor_flops } else { peaks.flops };
+        let (moved, computed) = (self.bytes as f64 / peaks.bytes_per_second, self.flops as f64 / flops);
+        if moved > computed { (moved, "bytes") } else { (computed, "flops") }
     }
-    let timed = KERNELS.len() - untimed(&cases).len();
-    assert_eq!((timed, cases.len()), (16, 16), "a kernel was left out or timed twice");
+
+    /// The kernels' names; one that is launched again and again stands there once.
+    fn names(&self) -> String {
+        match &*self.kernels {
+            [first, _, ..] if self.kernels.iter().all(|kernel| kernel == first) => {
+                format!("{first}, {} times", self.kernels.len())
+            }
+            kernels => kernels.join(", "),
+        }
+    }
 }
 
-/// The least time for a case, and what it is for.
-fn floor(case: &Case<Device>, peaks: &Peaks) -> (f64, &'static str) {
-    let (moved, computed) = (case.bytes as f64 / peaks.bytes_per_second, case.flops as f64 / peaks.flops);
-    if moved > computed { (moved, "bytes") } else { (computed, "flops") }
-}
-
-/// Times each kernel for a chunk of 100 ms and for a minute.
+/// Times each kernel for a chunk of 100 ms and for a minute, and the networks' for what they take at once.
 #[test]
 fn on_a_gpu_beside_the_least_it_could_take() {
-    /// Launches in a row, and how often: the fastest row counts.
-    const LAUNCHES: usize = 100;
-    const ROWS: usize = 7;
     let Ok(number) = std::env::var(GPU) else {
         eprintln!("left out: {GPU} names no GPU");
         return;
     };
     let number = number.parse().expect("a number");
-    let device = Device::open(number, ModuleCache::at(std::env::temp_dir())).expect("a GPU");
+    let device = Arc::new(Device::open(number, ModuleCache::at(std::env::temp_dir())).expect("a GPU"));
     let peaks = probe::peaks(number).expect("figures");
     println!(
-        "{}: {} multiprocessors, {:.1} TFLOP/s, {:.0} GB/s, second-level cache of {:.0} MB: what its driver tells",
+        "{}: {} multiprocessors, {:.1} TFLOP/s, {:.1} by tensor cores, {:.0} GB/s, second-level cache of {:.0} MB: what its \
+         driver tells",
         device.facts().name,
         peaks.processors,
         peaks.flops * 1e-12,
+        peaks.tensor_flops * 1e-12,
         peaks.bytes_per_second * 1e-9,
         peaks.l2_bytes as f64 * 1e-6,
     );
-    println!("| kernel | sizes | GPU, us | until launched, us | floor, us | of | times the floor |");
+    println!("| kernels | sizes | GPU, us | until launched, us | floor, us | of | times the floor |");
     println!("|---|---|---:|---:|---:|---|---:|");
     let blocks = 4 * peaks.processors;
     for (hops, rows, units) in [(10, 20_000, 10), (6_000, 200_000, 64)] {
-        for case in cases(&device, Sizes { hops, rows, units, blocks }).expect("memory") {
-            let give = || (0..LAUNCHES).try_for_each(|_| (case.launch)(&device));
-            // The first compiles and loads.
-            device.seconds_of(|| Ok(())).and_then(|_| (case.launch)(&device)).expect("a launch");
-            let seconds = (0..ROWS).map(|_| device.seconds_of(give).expect("launches")).fold(f64::MAX, f64::min);
-            let began = Instant::now();
-            give().expect("launches");
-            let launched = began.elapsed().as_secs_f64();
-            let micros = |seconds: f64| seconds * 1e6 / LAUNCHES as f64;
-            let (least, of) = floor(&case, &peaks);
-            println!(
-                "| {} | {} | {:.2} | {:.2} | {:.3} | {of} | {:.1} |",
-                case.kernel,
-                case.sizes,
-                micros(seconds),
-                micros(launched),
-                least * 1e6,
-                micros(seconds) / (least * 1e6)
-            );
-            assert!(seconds.is_finite() && micros(seconds) > 0.0);
-        }
+        let cases = cases(&*device, Sizes { hops, rows, units, blocks }).expect("memory");
+        cases.iter().for_each(|case| time(&device, &peaks, case));
     }
-    let few = Sizes { hops: 10, rows: 20, units: 2, blocks: 2 };
-    for kernel in untimed(&cases(&device, few).expect("memory")) {
-        println!("| {kernel} | not timed here | | | | | |");
-    }
+    let cases = networks::cases(&device, &networks::Sizes::full()).expect("memory");
+    cases.iter().for_each(|case| time(&device, &peaks, case));
+}
+
+/// Tells what a case takes.
+fn time(device: &Device, peaks: &Peaks, case: &Case<Device>) {
+    /// Launches in a row, no more than a stream takes in before it begins, and how often: the fastest row counts.
+    const LAUNCHES: usize = 100;
+    const ROWS: usize = 7;
+    let times = (LAUNCHES / case.kernels.len()).max(1);
+    let give = || (0..times).try_for_each(|_| (case.launch)(device));
+    // The first compiles and loads.
+    device.seconds_of(|| Ok(())).and_then(|_| (case.launch)(device)).expect("a launch");
+    let seconds = (0..ROWS).map(|_| device.seconds_of(give).expect("launches")).fold(f64::MAX, f64::min);
+    let began = Instant::now();
+    give().expect("launches");
+    let launched = began.elapsed().as_secs_f64();
+    let micros = |seconds: f64| seconds * 1e6 / times as f64;
+    let (least, of) = case.floor(peaks);
+    println!(
+        "| {} | {} | {:.2} | {:.2} | {:.3} | {of} | {:.1} |",
+        case.names(),
+        case.sizes,
+        micros(seconds),
+        micros(launched),
+        least * 1e6,
+        micros(seconds) / (least * 1e6)
+    );
+    assert!(seconds.is_finite() && micros(seconds) > 0.0);
 }

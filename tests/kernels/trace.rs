@@ -27,7 +27,7 @@ pub fn repeats(device: TraceDevice) -> usize {
     Host::opened(device.number).expect("a stand-in").repeats()
 }
 
-fn tensor<B: Backend, const D: usize>(seed: u64, dims: [usize; D], device: &B::Device) -> Tensor<B, D> {
+pub fn tensor<B: Backend, const D: usize>(seed: u64, dims: [usize; D], device: &B::Device) -> Tensor<B, D> {
     Tensor::from_data(TensorData::new(noise(seed, dims.iter().product()), dims), device)
 }
 
