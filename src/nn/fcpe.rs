@@ -247,7 +247,8 @@ impl<B: VoiceOps> Fcpe<B> {
     /// The salience `[frames, bins]` in 0..=1, row-major, of a log-mel spectrogram `[frames, bands]`.
     #[must_use]
     pub fn salience(&self, mel: &[f32]) -> Vec<f32> {
-        self.salience_of(mel, None)
+        // Only who listens could object.
+        self.salience_of(mel, None, &mut |_| Ok(())).unwrap_or_default()
     }
 
     /// The first layer of a log-mel spectrogram, `[1, channels, frames]`.
@@ -258,13 +259,17 @@ impl<B: VoiceOps> Fcpe<B> {
         self.input.forward(mel.swap_dims(1, 2))
     }
 
-    /// The salience of a spectrogram, or of a part of one with these moments after the first layer.
-    fn salience_of(&self, mel: &[f32], whole: Option<&Moments>) -> Vec<f32> {
+    /// The salience of a spectrogram, or of a part of one with these moments after the first layer; `progress` hears the
+    /// share done, 0..=1.
+    fn salience_of(&self, mel: &[f32], whole: Option<&Moments>, progress: &mut Listener<'_>) -> Result<Vec<f32>> {
         let x = self.input_norm.forward(self.enter(mel), whole);
-        let x = self.mix.fused(x, Fused::before(Activation::LeakyRelu(SLOPE)));
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let mut x = self.mix.fused(x, Fused::before(Activation::LeakyRelu(SLOPE)));
+        for (done, block) in (1..).zip(&self.blocks) {
+            x = block.forward(x);
+            progress(f64::from(done) / self.blocks.len() as f64)?;
+        }
         let x = self.norm.forward(x.swap_dims(1, 2));
-        values(self.output.fused(x, Fused::after(Activation::Sigmoid)))
+        Ok(values(self.output.fused(x, Fused::after(Activation::Sigmoid))))
     }
 
     /// Reads the pitch off `salience` `[frames, bins]`: the weighted mean in cents of the nine bins around the largest;
@@ -320,7 +325,7 @@ impl<B: VoiceOps> Fcpe<B> {
         let bands = self.front_end.bank.bands();
         let frames = mel.len() / bands;
         if frames <= windows.longest_hops {
-            return Ok(self.decode(&self.salience(&mel), threshold));
+            return Ok(self.decode(&self.salience_of(&mel, None, progress)?, threshold));
         }
         let context_hops = windows.context_hops.max(self.reach_hops);
         let windows = TrackWindows { context_hops, ..windows };
@@ -333,13 +338,14 @@ impl<B: VoiceOps> Fcpe<B> {
         }
         let mut whole = PitchTrack::default();
         for (counted, heard) in windows.spans(frames) {
-            let salience = self.salience_of(part(&heard), Some(&moments));
+            let share = |share: f64| (counted.start as f64 + share * counted.len() as f64) / frames as f64;
+            let told = &mut |done| progress(ENTRY_SHARE + (1.0 - ENTRY_SHARE) * share(done));
+            let salience = self.salience_of(part(&heard), Some(&moments), told)?;
             let bins = self.cents.len();
             let inside = (counted.start - heard.start) * bins..(counted.end - heard.start) * bins;
             let PitchTrack { f0_hz, voicing } = self.decode(&salience[inside], threshold);
             whole.f0_hz.extend(f0_hz);
             whole.voicing.extend(voicing);
-            progress(ENTRY_SHARE + (1.0 - ENTRY_SHARE) * counted.end as f64 / frames as f64)?;
         }
         Ok(whole)
     }

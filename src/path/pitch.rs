@@ -66,7 +66,13 @@ impl<B: VoiceOps> Tracker<B> {
             Self::Rmvpe(network) => network.f0_telling(windows, audio, rmvpe::DEFAULT_THRESHOLD, progress),
             Self::Fcpe(network) => network.f0_telling(windows, audio, fcpe::DEFAULT_THRESHOLD, progress),
             Self::Crepe(network) => network.f0_telling(audio, crepe::DEFAULT_THRESHOLD, progress),
-            Self::SwiftF0(network) => windows.track(audio, progress, |audio, _| between_mirrors(network, audio)),
+            Self::SwiftF0(network) => {
+                let windows = TrackWindows {
+                    longest_hops: windows.longest_hops.min(SWIFT_F0_HOPS),
+                    context_hops: SWIFT_F0_CONTEXT_HOPS,
+                };
+                windows.track(audio, progress, |audio, _| between_mirrors(network, audio))
+            }
             Self::Yin(yin) => yin.f0_telling(audio, progress),
         };
         track.map(|track| track.f0_hz)
@@ -96,6 +102,11 @@ impl<B: VoiceOps> Tracker<B> {
         matches!(self, Self::Yin(_))
     }
 }
+
+/// Longest audio that `SwiftF0` tracks at once: what its layers hand on stays in a processor's caches.
+const SWIFT_F0_HOPS: usize = 1024;
+/// Its spectra and convolutions reach 20 hops to each side.
+const SWIFT_F0_CONTEXT_HOPS: usize = 32;
 
 /// Tracks audio that goes on, mirrored, beyond its ends: `SwiftF0` calls the last four hops before silence unvoiced.
 fn between_mirrors<B: VoiceOps>(network: &SwiftF0<B>, audio: &[f32]) -> Result<PitchTrack> {
@@ -171,6 +182,23 @@ mod tests {
         assert_eq!(pitch.f0_hz, [200.0, 200.0, 220.0, 240.0, 260.0, 260.0]);
         assert_eq!(shape(&[0.0, 100.0], 1.0, Unvoiced::Zero).f0_hz, [0.0, 100.0]);
         assert_eq!(shape(&[0.0; 3], 1.0, Unvoiced::Interpolate).f0_hz, [0.0; 3]);
+    }
+
+    #[test]
+    fn swift_f0_hears_long_audio_in_windows_as_in_one() {
+        let network = Arc::new(SwiftF0::<crate::nn::Cpu>::embedded(&Default::default()).expect("the embedded weights"));
+        let mut phase = 0.0_f32;
+        let glide = |i: usize| {
+            // Ups and downs with a pause in each second.
+            phase += (180.0 + 80.0 * (i as f32 / 9_000.0).sin()) / 16_000.0;
+            let harmonics: f32 = (1..9).map(|h| (std::f32::consts::TAU * phase * h as f32).sin() / h as f32).sum();
+            if i % 16_000 < 13_000 { 0.2 * harmonics } else { 0.0 }
+        };
+        let audio: Vec<f32> = (0..16_000 * 24).map(glide).collect();
+        let whole = between_mirrors(&network, &audio).expect("a track").f0_hz;
+        let windows = Tracker::SwiftF0(network).track(&audio).expect("a track");
+        assert!(whole.iter().filter(|hz| **hz > 0.0).count() > 1_200);
+        assert_eq!(windows, whole);
     }
 
     #[test]

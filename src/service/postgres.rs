@@ -257,7 +257,9 @@ fn told_by(error: &tokio_postgres::Error) -> String {
 
 /// Brings the tables to the latest version, new ones as `identity`; returns the version that they have.
 async fn migrate(client: &Client, identity: &str) -> Result<i32, tokio_postgres::Error> {
-    client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({CHANGING})")).await?;
+    // Large tables take longer than any statement afterwards.
+    let begin = format!("BEGIN; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({CHANGING})");
+    client.batch_execute(&begin).await?;
     let changed = async {
         client
             .batch_execute(&format!(

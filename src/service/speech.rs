@@ -93,11 +93,14 @@ impl SpeechRequest {
 }
 
 /// Speaks. The answer begins with the first converted chunk; hanging up ends the speech in the middle of a word. Where no
-/// `rvc_pitch` is given and the voice tells its own pitch, the header `x-transpose-semitones` tells the shift to it.
+/// `rvc_pitch` is given and the voice tells its own pitch, the header `x-transpose-semitones` tells the shift to it,
+/// if the first chunk is voiced.
 #[utoipa::path(post, path = "/v1/audio/speech", tag = "speech", request_body = SpeechRequest,
     responses(
         (status = 200, content((String = "audio/wav"), (String = "audio/pcm"), (String = "audio/mpeg"), (String = "audio/ogg"),
-            (String = "audio/flac"), (String = "text/event-stream"))),
+            (String = "audio/flac"), (String = "text/event-stream")),
+            headers(("x-sample-rate" = u32, description = "Hz"),
+                ("x-transpose-semitones" = Option<f32>, description = "the shift to the voice's own pitch"))),
         (status = 404, body = Problem, description = "no such voice"),
         (status = 422, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem, description = "the source fails"),
     ))]
@@ -207,7 +210,8 @@ fn convert(
                 if let Some(semitones) = speech.shift() {
                     shift.get_or_init(|| semitones);
                 }
-                if tx.blocking_send(Ok(pcm)).is_err() {
+                // Who listens may be gone, or take nothing any more.
+                if !matches!(runtime.block_on(tokio::time::timeout(SILENCE, tx.send(Ok(pcm)))), Ok(Ok(()))) {
                     return Ok(());
                 }
             }

@@ -161,6 +161,9 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
         while self.input.ready.len() < most
             && let Some(piece) = self.speech.next_at_hand()
         {
+            if std::mem::take(&mut self.is_between) {
+                own_pitch.begin();
+            }
             self.owed += self.input.push(&piece)?;
         }
         let samples: Vec<f32> = self.input.ready.iter().copied().take(most).collect();

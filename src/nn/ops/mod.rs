@@ -192,15 +192,15 @@ pub trait VoiceOps: Backend {
     /// Convolves `x` `[batch, in, time]` to `[batch, out, (time + padding - dilation (taps - 1) - 1) / stride + 1]`.
     fn conv1d(conv: &Self::Conv1d, x: Tensor<Self, 3>, fused: Fused<Self, 3>) -> Tensor<Self, 3>;
 
-    /// Convolves each entry of `x` `[batch, in, time]` together with those before and after it, `around` entries in all (an odd
-    /// number), whose channels follow one another: `conv` has `around * in` of them. Beyond the ends of the batch are zeros.
+    /// Convolves each entry of `x` `[batch, in, time]` together with those before and after it, `neighbours` in all (an odd
+    /// number), whose channels follow one another: `conv` has `neighbours * in` of them. Beyond the ends of the batch are zeros.
     fn conv1d_with_neighbours(
         conv: &Self::Conv1d,
         x: Tensor<Self, 3>,
-        around: usize,
+        neighbours: usize,
         fused: Fused<Self, 3>,
     ) -> Tensor<Self, 3> {
-        <Self as VoiceOps>::conv1d(conv, plain::with_neighbours(x, around), fused)
+        <Self as VoiceOps>::conv1d(conv, plain::with_neighbours(x, neighbours), fused)
     }
 
     /// Prepares `weight` `[in, out, taps]` and `bias` `[out]` for upsampling by `stride`; `padding` is cut off both ends.

@@ -203,6 +203,9 @@ impl Counts {
 /// Hears of a job that has changed, and whether it waits for a worker now.
 pub type Heard = Box<dyn Fn(&str, bool) + Send + Sync>;
 
+/// Jobs that a queue forgets at once: others wait for it meanwhile.
+pub const FORGOTTEN_AT_ONCE: u64 = 10_000;
+
 /// Where jobs are kept and handed out. A trait, so that workers of several machines may share one.
 ///
 /// An error of kind [`Error::Server`](crate::error::Error::Server) says that the store may be reached another time, and
@@ -280,7 +283,8 @@ pub trait Queue: Send + Sync {
     /// What the store reports.
     fn expire(&self) -> Result<Vec<Job>>;
 
-    /// Forgets jobs that expired so long `ago`, and their idempotency keys with them; returns how many.
+    /// Forgets jobs that expired so long `ago`, and their idempotency keys with them, at most [`FORGOTTEN_AT_ONCE`]; returns
+    /// how many.
     ///
     /// # Errors
     /// What the store reports.

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::{ATTEMPTS, Counts, Heard, Job, JobState, LOST_ATTEMPTS, NewJob, Outcome, Queue, Submitted, json, ms};
+use super::{
+    ATTEMPTS, Counts, FORGOTTEN_AT_ONCE, Heard, Job, JobState, LOST_ATTEMPTS, NewJob, Outcome, Queue, Submitted, json,
+    ms,
+};
 use crate::error::{Error, Result};
 use crate::service::postgres::{Postgres, plain};
 
@@ -207,8 +210,11 @@ impl Queue for PostgresQueue {
     }
 
     fn forget(&self, ago: Duration) -> Result<u64> {
-        let forget = "DELETE FROM syrinx_jobs WHERE state = 'expired' AND expires_ms <= syrinx_now() - $1";
-        self.database.with(async |client| client.execute(forget, &[&ms(ago)]).await)
+        let forget = format!(
+            "DELETE FROM syrinx_jobs WHERE id IN (SELECT id FROM syrinx_jobs
+             WHERE state = 'expired' AND expires_ms <= syrinx_now() - $1 LIMIT {FORGOTTEN_AT_ONCE})"
+        );
+        self.database.with(async |client| client.execute(&forget, &[&ms(ago)]).await)
     }
 
     fn counts(&self) -> Result<Counts> {

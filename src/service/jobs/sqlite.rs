@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{ATTEMPTS, Counts, Job, JobState, LOST_ATTEMPTS, NewJob, Outcome, Queue, Submitted, json, ms};
+use super::{
+    ATTEMPTS, Counts, FORGOTTEN_AT_ONCE, Job, JobState, LOST_ATTEMPTS, NewJob, Outcome, Queue, Submitted, json, ms,
+};
 use crate::error::Result;
 use crate::service::database::{Database, now_ms};
 
@@ -241,7 +243,9 @@ impl Queue for SqliteQueue {
 
     fn forget(&self, ago: Duration) -> Result<u64> {
         self.database.with(|connection| {
-            let forgotten = connection.execute(&format!("DELETE FROM jobs WHERE {PAST}"), [now_ms() - ms(ago)])?;
+            let forget =
+                format!("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE {PAST} LIMIT {FORGOTTEN_AT_ONCE})");
+            let forgotten = connection.execute(&forget, [now_ms() - ms(ago)])?;
             Ok(forgotten as u64)
         })
     }

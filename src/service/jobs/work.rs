@@ -133,7 +133,7 @@ impl Tools {
                 let told = &mut |share: f64| progress(0.05 + 0.95 * share);
                 convert(&recording, converter, &job.request.params, &mut outcome, told)?
             }
-            None => self.speak(job, converter, &mut outcome, progress)?,
+            None => self.speak(job, converter, &mut outcome, &mut |share| progress(0.02 + 0.98 * share))?,
         };
         outcome.duration_seconds = recording.seconds();
         outcome.sample_rate_hz = recording.sample_rate_hz;
