@@ -86,7 +86,7 @@ __device__ inline void multiply_by_warp(float (&c)[4], const u32 (&a)[4], const 
 #if defined(SYRINX_HOST)
     host::multiply_by_warp(c, a, b);
 #elif HAS_TENSOR_CORES
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ impl Device {
     /// What `give` reports, or the driver refuses.
     pub fn seconds_of(&self, give: impl FnOnce() -> Result<()>) -> Result<f64> {
         let gate = Arc::new(Gate::default());
+        self.context.bind_to_thread().map_err(refused("answer this thread"))?;
         // SAFETY: the stream is ours and lives; `wait_at` takes over the count that is given away here, once.
         unsafe {
             let argument = Arc::into_raw(gate.clone()).cast_mut().cast();
@@ -174,10 +176,10 @@ impl Machine for Device {
     fn write(&self, memory: &DeviceMemory, first: usize, bytes: &[u8]) -> Result<()> {
         let Some(address) = memory.stretch(first, bytes.len()) else { return Ok(()) };
         self.context.bind_to_thread().map_err(refused("answer this thread"))?;
-        // SAFETY: the stretch lies within the memory, which lives on this stream, in whose order the copy takes place. The
-        // driver has read pageable memory when it returns.
+        // SAFETY: the stretch lies within the memory, which lives on this stream, in whose order the copy takes place; the
+        // bytes are ours until the stream has come so far.
         let copied = unsafe { memcpy_htod_async(address, bytes, self.stream.cu_stream()) };
-        copied.map_err(refused("copy to the GPU"))
+        copied.and_then(|()| self.stream.synchronize()).map_err(refused("copy to the GPU"))
     }
 
     fn read(&self, memory: &DeviceMemory, first: usize, bytes: &mut [u8]) -> Result<()> {
@@ -221,10 +223,10 @@ impl Graphs for Device {
         // Of this thread alone: others may go on allocating, on other streams.
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(refused("begin to keep launches"))?;
-        let worked = work();
+        let worked = catch_unwind(AssertUnwindSafe(work));
         // In any case: the stream is of no use before.
         let kept = self.stream.end_capture(CUgraphInstantiate_flags(0));
-        worked?;
+        worked.unwrap_or_else(|panic| resume_unwind(panic))?;
         let kept = kept.map_err(refused("keep launches"))?;
         let graph = kept.ok_or_else(|| Error::device("CUDA", "the driver kept no launches", "update the driver"))?;
         graph.upload().map_err(refused("prepare kept launches"))?;

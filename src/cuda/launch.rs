@@ -81,7 +81,7 @@ pub trait Machine {
     fn launch(&self, launch: &Launch) -> Result<()>;
 }
 
-/// A machine that keeps launches and repeats them for less than each of them costs.
+/// A machine that keeps launches and repeats them, which should cost it less than each of them.
 pub trait Graphs: Machine {
     /// Launches in their order, with their arguments: the memory that they name has to outlive them.
     type Graph;

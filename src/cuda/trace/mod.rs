@@ -1,13 +1,13 @@
 //! A backend for the networks that notes what is to be computed, and does it when a result is read: in one go.
 //!
-//! A network of some hundred small operations costs a GPU less to compute than to be told of. So [`Traced`] computes
+//! By burn, a network of some hundred small operations costs an H100 less to compute than to be told of. So [`Traced`] computes
 //! nothing when it is asked to: each thread's operations are noted as a *trace*. Once something is read, the trace is
 //!
 //! 1. freed of names: a *program* is what is done to which shapes (`record`, `step`);
 //! 2. planned, if no equal program was before: moves of values that strides can express are done by counting otherwise, the
 //!    others and all computation become launches of our kernels, on memory that is shared between tensors of which one is
 //!    no more when the other is made (`plan`);
-//! 3. run: launch by launch the first time; the second time with the same weights, the launches are kept as one graph
+//! 3. run: launch by launch the first time; once it recurs with the same weights, the launches are kept as one graph
 //!    of the driver's, which is repeated from then on (`plans`, `runner`).
 //!
 //! Tensors that were there before and stay, as weights do, are read where they are; others, as audio is, are copied to where

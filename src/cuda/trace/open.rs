@@ -1,7 +1,6 @@
 //! GPUs opened for networks, each once.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use super::Traced;
@@ -18,11 +17,14 @@ pub type Graphs = Traced<Device>;
 /// # Errors
 /// There is no driver, no such GPU, no run-time compiler that serves it, or one of them refuses.
 pub fn open(ordinal: usize) -> Result<TraceDevice> {
-    let mut opened = opened();
-    if let Entry::Vacant(place) = opened.entry(ordinal) {
+    // Others go on with GPUs that are open.
+    static OPENING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_open = opened().contains_key(&ordinal);
+    if !is_open {
         let device = Device::open(ordinal, ModuleCache::of_user())?;
         device.prewarm()?;
-        place.insert(Arc::new(device));
+        opened().insert(ordinal, Arc::new(device));
     }
     Ok(TraceDevice { number: ordinal })
 }

@@ -110,9 +110,11 @@ impl<M: Graphs> Plans<M> {
 
     /// Whether given tensor `given` of a program was another in each of many occurrences.
     pub fn varies(&self, program: Number, given: usize) -> bool {
-        self.known
-            .get(&program)
-            .is_some_and(|known| known.occurrences >= ENOUGH && known.fresh.get(given) == Some(&known.occurrences))
+        self.known.get(&program).is_some_and(|known| {
+            let fresh = known.fresh.get(given).copied().unwrap_or_default();
+            // A warm-up may have given the same twice.
+            known.occurrences >= ENOUGH && fresh + known.occurrences / 4 >= known.occurrences
+        })
     }
 
     /// How `program` is to be run with these tensors: the second time launches are kept, and later repeated.
@@ -139,16 +141,15 @@ impl<M: Graphs> Plans<M> {
 
     /// Remembers that launches could not be kept, so that it is not tried again.
     pub fn refuse(&mut self, program: Number, fixed: &Fixed) {
-        let bindings = self.known.get_mut(&program).into_iter().flat_map(|known| &mut known.bindings);
-        bindings.filter(|binding| binding.fixed == *fixed).for_each(|binding| binding.refused = true);
+        if let Some(binding) = self.binding(program, fixed) {
+            binding.refused = true;
+        }
     }
 
     /// Keeps what was made ready.
     pub fn keep(&mut self, program: Number, fixed: &Fixed, ready: Arc<Ready<M>>) {
-        let Some(known) = self.known.get_mut(&program) else { return };
-        if let Some(binding) = known.bindings.iter_mut().find(|binding| binding.fixed == *fixed) {
-            binding.ready = Some(ready);
-        }
+        let Some(binding) = self.binding(program, fixed) else { return };
+        binding.ready = Some(ready);
         while self.kept_values() > MOST_KEPT_VALUES {
             let used = |known: &Known<M>| {
                 known.bindings.iter().filter(|binding| binding.ready.is_some()).map(|binding| binding.last_used).min()
@@ -159,6 +160,16 @@ impl<M: Graphs> Plans<M> {
             }
         }
         self.count_bound();
+    }
+
+    /// The binding of a program that is known: made anew, if all were given up since.
+    fn binding(&mut self, program: Number, fixed: &Fixed) -> Option<&mut Binding<M>> {
+        let bindings = &mut self.known.get_mut(&program)?.bindings;
+        let number = bindings.iter().position(|binding| binding.fixed == *fixed).unwrap_or_else(|| {
+            bindings.push(Binding { fixed: fixed.clone(), ready: None, refused: false, last_used: self.clock });
+            bindings.len() - 1
+        });
+        bindings.get_mut(number)
     }
 
     /// Gives up what reads a tensor that is no more.

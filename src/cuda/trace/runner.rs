@@ -141,13 +141,15 @@ impl<M: Graphs> Runner<M> {
         }
         let content = state.tensors.get(&tensor.id).map(|tensor| tensor.content.clone());
         let content = content.ok_or_else(|| state.missing())?;
+        let words = match content {
+            Content::Here(words) => Ok(words.to_vec()),
+            Content::There(buffer) => words_of(&*self.machine, &buffer),
+        };
+        // Only now is its memory free for others.
         if last {
             state.forget(tensor.id);
         }
-        match content {
-            Content::Here(words) => Ok(words.to_vec()),
-            Content::There(buffer) => words_of(&*self.machine, &buffer),
-        }
+        words
     }
 
     /// Does all that this thread asked for.
@@ -255,45 +257,71 @@ impl<M: Graphs> State<M> {
                 }
             },
         };
-        if let Some(ready) = ready {
+        let words = if let Some(ready) = ready {
             enter(machine, &ready, &sources, &fixed)?;
             machine.repeat(&ready.graph)?;
             for (&slot, &name) in plan.kept.iter().zip(&names) {
                 let kept = self.copy(machine, &ready.memory.slots[slot])?;
                 self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
             }
-            return read_of(machine, &plan, &ready.memory);
+            read_of(machine, &plan, &ready.memory)?
+        } else {
+            let memory = self.memory(machine, &plan, &sources)?;
+            memory.run(machine, &plan)?;
+            for (&slot, &name) in plan.kept.iter().zip(&names) {
+                let kept = memory.slots[slot].clone();
+                self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
+            }
+            let words = read_of(machine, &plan, &memory)?;
+            memory.slots.into_iter().for_each(|slot| self.spare.give(slot));
+            words
+        };
+        // Those that nothing else knows were made by one trace and used up by this one.
+        for source in sources {
+            if let Content::There(buffer) = source.content {
+                self.spare.give(buffer);
+            }
         }
-        let memory = self.memory(machine, &plan, &sources)?;
-        memory.run(machine, &plan)?;
-        for (&slot, &name) in plan.kept.iter().zip(&names) {
-            let kept = memory.slots[slot].clone();
-            self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
-        }
-        let words = read_of(machine, &plan, &memory);
-        memory.slots.into_iter().for_each(|slot| self.spare.give(slot));
-        words
+        Ok(words)
     }
 
     /// Copies a tensor that lasts to the machine, where it stays.
     fn settle(&mut self, machine: &M, source: &mut Source<M>) -> Result<()> {
-        let Some(tensor) = self.tensors.get_mut(&source.id) else { return Ok(()) };
-        if let Content::Here(words) = &tensor.content {
-            self.waiting -= words.len();
-            tensor.content = Content::There(Buffer::new(machine, bytemuck::cast_slice(words))?);
+        let Some(tensor) = self.tensors.get(&source.id) else { return Ok(()) };
+        let mut content = tensor.content.clone();
+        if let Content::Here(words) = &content {
+            content = Content::There(self.upload(machine, words)?);
+            self.place(source.id, content.clone());
         }
-        source.content = tensor.content.clone();
+        source.content = content;
         Ok(())
     }
 
     /// Copies all tensors to the machine. One that cannot be copied stays here, and fails when it is used.
     fn settle_all(&mut self, machine: &M) {
-        for tensor in self.tensors.values_mut() {
-            if let Content::Here(words) = &tensor.content {
-                let Ok(buffer) = Buffer::new(machine, bytemuck::cast_slice(words)) else { return };
-                self.waiting -= words.len();
-                tensor.content = Content::There(buffer);
-            }
+        let here = |(id, tensor): (&TensorId, &Tensor<M>)| match &tensor.content {
+            Content::Here(words) => Some((*id, Arc::clone(words))),
+            Content::There(_) => None,
+        };
+        let waiting: Vec<_> = self.tensors.iter().filter_map(here).collect();
+        for (id, words) in waiting {
+            let Ok(buffer) = self.upload(machine, &words) else { return };
+            self.place(id, Content::There(buffer));
+        }
+    }
+
+    /// A copy of values on the machine.
+    fn upload(&mut self, machine: &M, words: &[u32]) -> Result<Buffer<M, f32>> {
+        let mut buffer = self.room(machine, words.len())?;
+        buffer.write(machine, bytemuck::cast_slice(words))?;
+        Ok(buffer)
+    }
+
+    /// Says where a tensor is that waits no longer.
+    fn place(&mut self, id: TensorId, content: Content<M>) {
+        if let Some(tensor) = self.tensors.get_mut(&id) {
+            self.waiting -= content.len();
+            tensor.content = content;
         }
     }
 
@@ -301,7 +329,7 @@ impl<M: Graphs> State<M> {
     fn memory(&mut self, machine: &M, plan: &Plan, sources: &[Source<M>]) -> Result<Memory<M>> {
         let given = sources.iter().map(|source| match &source.content {
             Content::There(buffer) => Ok(buffer.clone()),
-            Content::Here(words) => Buffer::new(machine, bytemuck::cast_slice(words)),
+            Content::Here(words) => self.upload(machine, words),
         });
         let given = given.collect::<Result<_>>()?;
         let slots = plan.slots.iter().map(|&len| self.room(machine, len)).collect::<Result<_>>()?;
@@ -383,7 +411,10 @@ fn enter<M: Graphs>(machine: &M, ready: &Ready<M>, sources: &[Source<M>], fixed:
 
 /// What a plan reads at its end.
 fn read_of<M: Graphs>(machine: &M, plan: &Plan, memory: &Memory<M>) -> Result<Option<Vec<u32>>> {
-    let rows = |laid: &Laid| words_of(machine, &memory.rows(laid));
+    let rows = |laid: &Laid| match laid.view.len() {
+        0 => Ok(Vec::new()),
+        _ => words_of(machine, &memory.rows(laid)),
+    };
     plan.read.as_ref().map(rows).transpose()
 }
 
@@ -408,7 +439,11 @@ impl<M: Graphs> Spare<M> {
 
     /// Takes memory in, if this was its last handle and there is room.
     fn give(&mut self, buffer: Buffer<M, f32>) {
-        if buffer.is_alone() && self.values + buffer.len() <= MOST_SPARE_VALUES {
+        if buffer.is_alone() && buffer.len() <= MOST_SPARE_VALUES {
+            if self.values + buffer.len() > MOST_SPARE_VALUES {
+                // Lengths that came once, of recordings say, would hold the room for ever.
+                *self = Self::default();
+            }
             self.values += buffer.len();
             self.by_len.entry(buffer.len()).or_default().push(buffer);
         }
