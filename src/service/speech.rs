@@ -211,7 +211,8 @@ fn convert(
                     shift.get_or_init(|| semitones);
                 }
                 // Who listens may be gone, or take nothing any more.
-                if !matches!(runtime.block_on(tokio::time::timeout(SILENCE, tx.send(Ok(pcm)))), Ok(Ok(()))) {
+                let taken = async { tokio::time::timeout(SILENCE, tx.send(Ok(pcm))).await };
+                if !matches!(runtime.block_on(taken), Ok(Ok(()))) {
                     return Ok(());
                 }
             }
