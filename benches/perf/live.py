@@ -47,7 +47,8 @@ async def session(client: aiohttp.ClientSession, args: dict, number: int) -> dic
                 late_ms.append(1e3 * (time.perf_counter() - due))
             elif message.type == aiohttp.WSMsgType.TEXT:
                 word = json.loads(message.data)
-                assert word["type"] in ("telemetry", "stopped"), word
+                # `changed`: the pitch went to the voice's own.
+                assert word["type"] in ("telemetry", "changed", "stopped"), word
                 told |= {word["type"]: word}
         await sending
     # What is drained after `stop` comes early, not late.

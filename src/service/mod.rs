@@ -58,7 +58,7 @@ use self::blobs::Blob;
 use self::crew::{Crew, CrewSettings};
 use self::jobs::FORGOTTEN_AT_ONCE;
 use self::jobs::work::Tools;
-use self::jobs::worker::{self, Bench};
+use self::jobs::worker::Bench;
 use self::routes::about::Speakers;
 use self::stream::StreamCounts;
 use self::voices::store::voice_of_blob;
@@ -148,10 +148,6 @@ impl Service {
     pub fn start(settings: ServiceSettings) -> Result<Self> {
         let access = Access::new(settings.listen, settings.token.as_deref(), settings.rate_limit)?;
         settings.wyoming.map_or(Ok(()), wyoming::check)?;
-        if settings.crew.workers > 0 {
-            // The pool helps jobs too, and requests go first.
-            rayon::broadcast(|_| worker::give_way());
-        }
         let mut crew = Crew::assemble(&settings.crew)?;
         // Where no other machine is, no one uploads yet.
         sweep(&crew.bench, &crew.tools, if crew.is_shared { ABANDONED } else { Duration::ZERO })?;

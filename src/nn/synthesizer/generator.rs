@@ -73,14 +73,17 @@ impl<B: VoiceOps> Generator<B> {
         let conditioned = self.pre.forward(latents) + self.condition.forward(speaker.clone());
         let mut part = Part { samples: conditioned, start: 0, hop: 1 };
         for (stage, &margin) in self.stages.iter().zip(&self.margins_hops) {
-            part = stage.forward(part.cut(&wanted, margin), source.as_ref());
+            part = stage.forward(part.trim(&wanted, margin), source.as_ref());
         }
         let margin = self.margins_hops.last().copied().unwrap_or_default();
-        let part = part.cut(&wanted, margin);
+        let part = part.trim(&wanted, margin);
         let fused = Fused { before: Activation::LeakyRelu(LAST_SLOPE), after: Activation::Tanh, residual: None };
         Part { samples: self.post.fused(part.samples, fused), ..part }.cut(&wanted, 0.0).samples
     }
 }
+
+/// The share of a signal that must be beyond what is needed for it to be worth a copy: about what the copy costs.
+const WORTH_TRIMMING: f64 = 1.0 / 16.0;
 
 /// A stretch of a signal between stages.
 struct Part<B: VoiceOps> {
@@ -93,17 +96,30 @@ struct Part<B: VoiceOps> {
 }
 
 impl<B: VoiceOps> Part<B> {
+    /// Without what neither lies in the hops `wanted` nor in `margin` hops around them, where that is much.
+    fn trim(self, wanted: &Range<usize>, margin: f64) -> Self {
+        let all = self.samples.dims()[2];
+        let kept = self.range(wanted, margin).len();
+        if (all - kept) as f64 <= WORTH_TRIMMING * all as f64 { self } else { self.cut(wanted, margin) }
+    }
+
     /// What of it lies in the hops `wanted` and `margin` hops around them.
     fn cut(self, wanted: &Range<usize>, margin: f64) -> Self {
+        let range = self.range(wanted, margin);
+        if range.len() == self.samples.dims()[2] {
+            return self;
+        }
+        let samples = self.samples.narrow(2, range.start - self.start, range.len());
+        Self { samples, start: range.start, hop: self.hop }
+    }
+
+    /// The samples, counted from the first hop, that lie in the hops `wanted` and `margin` hops around them.
+    fn range(&self, wanted: &Range<usize>, margin: f64) -> Range<usize> {
         let margin = (margin * self.hop as f64).ceil() as usize;
         let end = self.start + self.samples.dims()[2];
         let first = (wanted.start * self.hop).saturating_sub(margin).max(self.start);
         let last = (wanted.end * self.hop + margin).min(end);
-        if first == self.start && last == end {
-            return self;
-        }
-        let samples = self.samples.narrow(2, first - self.start, last.saturating_sub(first));
-        Self { samples, start: first, hop: self.hop }
+        first..last.max(first)
     }
 }
 

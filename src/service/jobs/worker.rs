@@ -146,8 +146,11 @@ fn may_pass(error: &Error) -> bool {
 /// # Errors
 /// A system that grants no thread.
 pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<()>> {
+    let (helper, threads) = (format!("{name}-helper"), rayon::current_num_threads());
     let work = move || {
         give_way();
+        let _helpers = helpers(helper, threads)
+            .inspect_err(|error| tracing::warn!("jobs are helped by the threads that live streams need: {error}"));
         let mut holds_memory = false;
         while !bench.is_stopping() {
             match bench.insist(|| true, || bench.queue.claim(LEASE)) {
@@ -172,10 +175,18 @@ pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<(
     thread.map_err(|error| Error::io("a worker", error))
 }
 
-/// Has this thread let requests and live streams go first, where the system grants it.
-pub fn give_way() {
-    /// Niceness 5, as a share of 0 (19) to 100 (-20).
-    const BEHIND: u8 = 35;
+/// A pool for this thread, of so many threads with itself, that lets others go first as this thread does: those of the pool
+/// that live streams share must not. The helpers end with it.
+fn helpers(name: String, threads: usize) -> std::result::Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
+    pool.thread_name(move |_| name.clone()).start_handler(|_| give_way()).build()
+}
+
+/// Has this thread let requests, live streams and text to speech go first, where the system grants it.
+fn give_way() {
+    /// Niceness 19, as a share of 0 (19) to 100 (-20). With 5, who asked for anything else waited for a tick of the system's
+    /// clock (4 ms) behind a job now and then.
+    const BEHIND: u8 = 0;
     if let Ok(priority) = ThreadPriorityValue::try_from(BEHIND) {
         let _ = set_current_thread_priority(ThreadPriority::Crossplatform(priority));
     }
