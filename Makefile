@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages live-packages test-cuda gpu test-live soak service-packages test-service perf lint bench test-reference
+.PHONY: demo test packages live-packages test-cuda test-burn-gpu gpu test-live soak service-packages test-service perf lint bench test-reference
 
 # Converts a bundled recording to the voice inside the program, and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -31,6 +31,17 @@ test-cuda: packages
 	tests/kernels/prepare.sh "$(CUDA_TOOLS)"
 	SYRINX_NVCC="$(CUDA_TOOLS)/cuda/bin/nvcc" LD_LIBRARY_PATH="$(CUDA_TOOLS)/cuda/lib:$$LD_LIBRARY_PATH" \
 	  $(CARGO) test --locked --features cuda-kernels --test kernels -- --include-ignored --show-output
+
+# burn's GPU path without a GPU: that it builds and links with no toolkit, what it tells where no GPU is, and the networks on
+# lavapipe, a Vulkan device that Mesa has the CPU play.
+VULKAN_PACKAGES = mesa-vulkan-drivers libvulkan1
+test-burn-gpu: packages
+	@if [ "$$(id -u)" = 0 ] && command -v dpkg >/dev/null; then \
+	  dpkg -s $(VULKAN_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(VULKAN_PACKAGES); }; fi
+	$(CARGO) test --locked --features cuda,vulkan-tests --lib -- cuda:: place::
+	$(CARGO) test --locked --features cuda,vulkan-tests --test cli -- device::
+	$(CARGO) test --locked --features cuda,vulkan-tests --test vulkan -- --test-threads=1 --show-output --skip full
 
 # A folder to carry, with the repository's files, to a machine with an NVIDIA GPU: `bash gpu-bundle/run.sh MINUTES` there
 # proves and times kernels, networks and chunks, and PyTorch beside them (benches/gpu/README.md). Needs no GPU, no toolkit and,

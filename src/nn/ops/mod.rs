@@ -5,10 +5,10 @@
 
 #[allow(unsafe_code, reason = "vector instructions, and tasks that share an output")]
 mod cpu;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "vulkan-tests"))]
 mod cube;
 mod flex;
-#[cfg(any(feature = "cuda", test))]
+#[cfg(any(feature = "cuda", feature = "vulkan-tests", test))]
 mod lean;
 pub mod plain;
 #[cfg(test)]
