@@ -356,4 +356,23 @@ mod tests {
             bench.stop();
         });
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_workers_helpers_let_others_go_first_and_those_of_streams_do_not() {
+        let niceness = |_: rayon::BroadcastContext<'_>| {
+            let told = std::fs::read_to_string("/proc/thread-self/stat").expect("a thread's state");
+            // Fields from the third on, after the name in brackets.
+            let (_, fields) = told.rsplit_once(')').expect("a name");
+            fields.split_whitespace().nth(16).expect("a niceness").parse::<i32>().expect("a number")
+        };
+        let own = rayon::broadcast(niceness);
+        let worker = std::thread::spawn(move || {
+            give_way();
+            let _helpers = helpers("a-worker-helper".into(), 3).expect("threads");
+            rayon::broadcast(niceness)
+        });
+        assert_eq!(worker.join().expect("a worker"), [19; 3]);
+        assert_eq!(rayon::broadcast(niceness), own, "the pool of streams");
+    }
 }
