@@ -8,7 +8,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::nn::in_pool;
 
 pub mod bench;
 pub mod conversion;
@@ -117,7 +116,7 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Convert(args) => {
             let plan = convert::ConvertPlan::new(args)?;
-            in_pool(|| convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet)))
+            convert::run_with_engine(&plan, &progress::Progress::new(cli.quiet))
         }
         Command::Live(args) => live::run(args, cli.color),
         #[cfg(feature = "service")]

@@ -21,7 +21,6 @@ use crate::graph::nodes::{Levels, Recorder};
 use crate::graph::{GraphHandle, GraphTelemetry, processor};
 use crate::io::live::priority::Priority;
 use crate::io::live::{Backend, DeviceEvent, DeviceFormat, DeviceTelemetry, OpenDevice, RunningDevice};
-use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, LiveParams};
 use crate::path::Converter;
@@ -520,7 +519,7 @@ pub(super) fn measure<B: VoiceOps>(
     let mut longest = Duration::ZERO;
     for index in 0..CHUNKS {
         let started = Instant::now();
-        in_pool(|| stream.step(&chunk, params, &mut output))?;
+        stream.step(&chunk, params, &mut output)?;
         if index >= COLD {
             longest = longest.max(started.elapsed());
         }

@@ -13,7 +13,6 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use crate::error::{Error, Result};
 use crate::graph::nodes::link::LinkEnd;
 use crate::io::live::priority::{Priority, ask_below};
-use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::path::Converter;
@@ -311,7 +310,7 @@ impl<C: ChunkConverter> Run<C> {
         let started = Instant::now();
         let Self { converter, chunk, output, .. } = self;
         let work = || if shed { converter.skip(chunk, output) } else { converter.step(chunk, &params, output) };
-        let result = catch_unwind(AssertUnwindSafe(|| in_pool(work)));
+        let result = catch_unwind(AssertUnwindSafe(work));
         let spent = started.elapsed();
         match result {
             Ok(Ok(report)) => self.log.chunk(&report, shed, spent, waiting),

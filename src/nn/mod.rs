@@ -14,7 +14,6 @@ pub mod swift_f0;
 pub mod synthesizer;
 
 pub(crate) use layers::values;
-pub use ops::in_pool;
 
 /// The CPU backend.
 pub type Cpu = burn_flex::Flex;

@@ -96,8 +96,12 @@ impl<B: VoiceOps> Converter<B> {
     /// # Errors
     /// Parameters, rates, samples or a pitch curve out of range, or a speaker that the voice lacks; what `progress` says.
     pub fn convert(&mut self, request: Request<'_>, progress: &mut Listener<'_>) -> Result<Conversion> {
-        let Request { recording, sizes, .. } = request;
         request.validate()?;
+        B::in_pool(|| self.convert_valid(request, progress))
+    }
+
+    fn convert_valid(&mut self, request: Request<'_>, progress: &mut Listener<'_>) -> Result<Conversion> {
+        let Request { recording, sizes, .. } = request;
         let params = &mut { *request.params };
         self.synth.restart_noise(params.noise);
         let mut times = StageTimes::default();

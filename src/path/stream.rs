@@ -170,12 +170,21 @@ impl<B: VoiceOps> Stream<B> {
     /// # Errors
     /// Lengths that are not the chunk's, or a speaker that the voice lacks.
     pub fn step(&mut self, chunk: &[f32], params: &ConversionParams, output: &mut [f32]) -> Result<ChunkReport> {
-        let mut times = self.take_in(chunk, output)?;
+        let times = self.take_in(chunk, output)?;
         if self.rest_db.is_some_and(|rest_db| self.is_below(rest_db)) {
             self.pitch.push_unvoiced();
             self.rest(output);
             return Ok(ChunkReport { times, rested: true, ..ChunkReport::default() });
         }
+        B::in_pool(|| self.run_networks(params, times, output))
+    }
+
+    fn run_networks(
+        &mut self,
+        params: &ConversionParams,
+        mut times: StageTimes,
+        output: &mut [f32],
+    ) -> Result<ChunkReport> {
         times.measure(Stage::Pitch, || self.track(params))?;
         let shift_samples = if self.seamless.is_some() && params.formant_semitones == 0.0 {
             self.step_seamlessly(params, &mut times, output)?;

@@ -8,7 +8,6 @@ use tokio::runtime::Handle;
 use super::own_pitch::{JUDGED_SECONDS, OwnPitch};
 use super::speech::{Piece, Speech};
 use crate::error::Result;
-use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::path::pitch_ratio;
@@ -181,7 +180,7 @@ impl<B: VoiceOps> ConvertedSpeech<B> {
         self.chunk[count..].fill(0.0);
         self.chunk.iter_mut().zip(self.input.ready.drain(..count)).for_each(|(sample, said)| *sample = said);
         let Self { stream, chunk, params, output, own_pitch, .. } = self;
-        in_pool(|| stream.step(chunk, params, output))?;
+        stream.step(chunk, params, output)?;
         if let Some(own_pitch) = own_pitch {
             let ratio = pitch_ratio(params);
             own_pitch.hear(stream.latest_pitch().iter().map(|hz| hz / ratio));
@@ -201,7 +200,7 @@ fn warm_up<B: VoiceOps>(stream: &mut Stream<B>, params: &ConversionParams) -> Re
     let chunk: Vec<f32> = (0..count).map(noise).collect();
     let mut output = vec![0.0; count];
     for _ in 0..2 {
-        in_pool(|| stream.step(&chunk, params, &mut output))?;
+        stream.step(&chunk, params, &mut output)?;
     }
     stream.reset();
     Ok(())

@@ -6,8 +6,8 @@ use std::time::Instant;
 use syrinx::engine::{Engine, ModelFiles, TrackerFile};
 use syrinx::geometry::Timing;
 use syrinx::io::read::read;
+use syrinx::nn::Cpu;
 use syrinx::nn::ops::VoiceOps;
-use syrinx::nn::{Cpu, in_pool};
 use syrinx::params::{ConversionParams, NoiseChoice};
 use syrinx::path::Converter;
 use syrinx::path::offline::Request;
@@ -61,15 +61,15 @@ fn convert_a_recording<B: VoiceOps>(name: &str, device: &B::Device) {
         output_rate_hz: None,
     };
     let started = Instant::now();
-    let expected = in_pool(|| cpu.convert(request(None), &mut |_| Ok(()))).expect("a conversion");
+    let expected = cpu.convert(request(None), &mut |_| Ok(())).expect("a conversion");
     let cpu_seconds = started.elapsed().as_secs_f64();
     // Both by the same curve: it has none of the padding's pitch, so the phase begins otherwise than by a tracker.
     let curve = expected.f0_before_hz.as_slice();
-    let expected_by_curve = in_pool(|| cpu.convert(request(Some(curve)), &mut |_| Ok(()))).expect("a conversion");
+    let expected_by_curve = cpu.convert(request(Some(curve)), &mut |_| Ok(())).expect("a conversion");
     let mut seconds = Vec::new();
     let mut convert = |curve| {
         let started = Instant::now();
-        let converted = in_pool(|| gpu.convert(request(curve), &mut |_| Ok(()))).expect("a conversion");
+        let converted = gpu.convert(request(curve), &mut |_| Ok(())).expect("a conversion");
         seconds.push(started.elapsed().as_secs_f64());
         converted
     };
@@ -113,7 +113,7 @@ fn stream<B: VoiceOps>(converter: Converter<B>, input: &Recording) -> (Vec<f32>,
     let (mut output, mut longest) = (Vec::new(), 0.0_f64);
     for (index, chunk) in input.samples.chunks_exact(samples).enumerate() {
         let (mut converted, started) = (vec![0.0; samples], Instant::now());
-        in_pool(|| stream.step(chunk, &params(), &mut converted)).expect("a step");
+        stream.step(chunk, &params(), &mut converted).expect("a step");
         if index >= 10 {
             longest = longest.max(started.elapsed().as_secs_f64() * 1e3);
         }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use safetensors::SafeTensors;
-use syrinx::nn::in_pool;
+use syrinx::nn::Cpu;
+use syrinx::nn::ops::VoiceOps;
 
 use crate::noise::noise;
 
@@ -45,7 +46,7 @@ pub fn compare(
 ) {
     let timed = |work: &mut (dyn FnMut() -> Vec<f32> + Send)| {
         let started = Instant::now();
-        let values = in_pool(work);
+        let values = Cpu::in_pool(work);
         (values, started.elapsed())
     };
     let (expected, cpu) = timed(&mut on_cpu);

@@ -9,7 +9,6 @@ use super::{Held, Memory, chirping_vowel, median};
 use crate::cli::machine::Machine;
 use crate::error::Result;
 use crate::geometry::Timing;
-use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::path::Converter;
@@ -137,7 +136,7 @@ fn row<B: VoiceOps>(
     let mut chunks = speech.chunks_exact(samples).cycle();
     let mut output = vec![0.0; samples];
     let mut step = || match chunks.next() {
-        Some(chunk) => in_pool(|| stream.step(chunk, params, &mut output)),
+        Some(chunk) => stream.step(chunk, params, &mut output),
         None => unreachable!("a chunk has at most 2 s"),
     };
     let cold = Instant::now();

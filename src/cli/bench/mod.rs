@@ -24,7 +24,6 @@ use crate::nn::Cpu;
 #[cfg(feature = "cuda")]
 use crate::nn::Cuda;
 use crate::nn::hubert::Hubert;
-use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::nn::rmvpe::Rmvpe;
 use crate::nn::synthesizer::Synthesizer;
@@ -188,7 +187,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 fn run_on<B: VoiceOps>(device: B::Device, memory: &Memory, args: &BenchArgs) -> Result<()> {
     let (version, place) = (env!("CARGO_PKG_VERSION").to_owned(), memory.0.to_string());
     if args.chunks.is_empty() {
-        let report = in_pool(|| measure::<B>(device, place, args))?;
+        let report = B::in_pool(|| measure::<B>(device, place, args))?;
         return tell(&report, table, args.json);
     }
     let lengths = chunks::Lengths {
@@ -197,7 +196,7 @@ fn run_on<B: VoiceOps>(device: B::Device, memory: &Memory, args: &BenchArgs) -> 
         count: args.repeat.unwrap_or(CHUNKS),
         at_most: args.at_most.map_or(Duration::MAX, |seconds| Duration::from_secs(seconds.into())),
     };
-    let (converter, machine) = (in_pool(|| load::<B>(args, &device))?.0, Machine::here());
+    let (converter, machine) = (load::<B>(args, &device)?.0, Machine::here());
     if args.streams.is_empty() {
         let rows = chunks::measure(&converter, &params(), lengths, memory)?;
         return tell(&chunks::ChunkReport { version, machine, device: place, rows }, chunks::table, args.json);

@@ -16,7 +16,6 @@ use super::chunks::{COLD, Lengths, speech, stream};
 use super::{Held, Memory};
 use crate::cli::machine::Machine;
 use crate::error::{Error, Result};
-use crate::nn::in_pool;
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::path::Converter;
@@ -176,7 +175,7 @@ impl Trial<'_> {
         let chunks = self.speech.chunks_exact(output.len()).cycle().skip(7 * index);
         for chunk in chunks.take(self.lengths.count as usize) {
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            in_pool(|| stream.step(chunk, self.params, &mut output))?;
+            stream.step(chunk, self.params, &mut output)?;
             took.push(due.elapsed());
             if due.elapsed() > HOPELESS {
                 self.hopeless.store(true, Ordering::Relaxed);
@@ -193,7 +192,7 @@ impl Trial<'_> {
         let mut stream = stream(converter, self.params, self.pair)?;
         let mut output = vec![0.0; stream.geometry().chunk_samples()];
         for chunk in self.speech.chunks_exact(output.len()).cycle().take(COLD) {
-            in_pool(|| stream.step(chunk, self.params, &mut output))?;
+            stream.step(chunk, self.params, &mut output)?;
         }
         Ok(stream)
     }

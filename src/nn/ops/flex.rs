@@ -12,6 +12,7 @@ use super::cpu::gru::Gru;
 use super::cpu::level::Level;
 use super::cpu::linear::Linear;
 use super::cpu::residual_stage::{self, ResidualStage};
+use super::cpu::team;
 use super::cpu::{Around, activation};
 use super::{Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, VoiceOps};
 
@@ -71,6 +72,10 @@ impl VoiceOps for Flex {
     type Linear = Linear;
     type Gru = Gru;
     type ResidualStage = ResidualStage;
+
+    fn in_pool<R>(work: impl FnOnce() -> R) -> R {
+        team::lead(work)
+    }
 
     fn prepare_conv1d(
         weight: Tensor<Self, 3>,

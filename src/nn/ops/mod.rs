@@ -26,13 +26,6 @@ pub fn instructions() -> &'static str {
     cpu::level::Level::best().name()
 }
 
-/// Runs `work` with the threads of the pool that the kernels share work among awake to help, unless as many others run
-/// already: then it runs on this thread alone. Without this, each of the hundreds of operations of a network would wake
-/// them and be waited for.
-pub fn in_pool<R>(work: impl FnOnce() -> R) -> R {
-    cpu::team::lead(work)
-}
-
 /// An elementwise function applied while a kernel reads or writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
@@ -166,6 +159,13 @@ pub struct Relative<B: Backend> {
 /// Weights are prepared once, at load, into whatever layout the backend reads fastest.
 /// Tensors are `[batch, channels, time]`, `[batch, channels, height, width]` or `[batch, rows, features]`.
 pub trait VoiceOps: Backend {
+    /// Runs `work`, which runs networks, with the threads awake to help that kernels share work among, unless as many others
+    /// run already: then it runs on this thread alone. Without this, each of the hundreds of operations of a network would
+    /// wake them and be waited for. Where no threads compute, it is only run.
+    fn in_pool<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
     /// Prepared weights of [`conv1d`](Self::conv1d).
     type Conv1d: Clone + Debug + Send + Sync + 'static;
     /// Prepared weights of [`conv_transpose1d`](Self::conv_transpose1d).

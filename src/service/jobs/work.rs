@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::{Job, Outcome};
 use crate::error::{Error, Result};
 use crate::io::read::read_at_most;
-use crate::nn::{Cpu, in_pool};
+use crate::nn::Cpu;
 use crate::params::PitchMethod;
 use crate::path::Converter;
 use crate::path::offline::Request;
@@ -291,7 +291,7 @@ fn convert(
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };
-    let converted = in_pool(|| converter.convert(request, progress))?;
+    let converted = converter.convert(request, progress)?;
     outcome.transpose_semitones = Some(converted.transpose_semitones);
     outcome.conversion_seconds += started.elapsed().as_secs_f64();
     Ok(converted.audio)
