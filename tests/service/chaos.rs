@@ -1,6 +1,7 @@
 //! What becomes of jobs and data when things break.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -80,6 +81,33 @@ fn a_voice_that_is_deleted_while_a_job_uses_it_is_used_to_the_end() {
     assert_eq!(server.delete(&format!("/rvc-models/{id}")), 204);
     assert_eq!(server.post("/jobs", &wish).0, 404);
     decode(&server.download(&job));
+}
+
+#[test]
+fn speech_that_is_cut_off_by_a_kill_does_not_seem_whole_and_the_next_start_speaks() {
+    let (server, folder, id) = Server::with_voice(&[]);
+    let speak = |server: &Server, text: &str| {
+        let body = json!({ "input": text, "voice": id, "response_format": "pcm", "rvc_f0_method": "yin" });
+        let request = server.request(Method::POST, "/v1/audio/speech").header("content-type", "application/json");
+        server.send(request.body(body.to_string()))
+    };
+    let mut response = speak(&server, &TEXT.repeat(50));
+    server.runtime.block_on(response.chunk()).expect("a chunk").expect("speech");
+    let pid = server.id().to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill").success());
+    // What was on its way comes still.
+    let end = loop {
+        match server.runtime.block_on(response.chunk()) {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "it seems to be whole");
+    drop(server);
+    let server = Server::start(folder.path(), &[]);
+    let response = speak(&server, "Hello again.");
+    assert_eq!(response.status().as_u16(), 200);
+    assert!(server.runtime.block_on(response.bytes()).expect("speech").len() > 20_000);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod access;
 mod blobs;
 mod chaos;
 mod chromium;
+mod examples;
 mod jobs;
 mod machines;
 mod page;
