@@ -105,7 +105,7 @@ perf: packages service-packages
 
 # Sets of features that differ in what is compiled. Those without `tui` are left out: the crates below burn would be built
 # anew.
-LINTED = "" $(LIVE_FEATURES) service cuda-kernels cuda cpal pulseaudio jack,cpal jack,service
+LINTED = "" $(LIVE_FEATURES) service cuda-kernels cuda,vulkan-tests cpal pulseaudio jack,cpal jack,service
 
 lint: live-packages
 	$(CARGO) fmt --check

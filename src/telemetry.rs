@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// Hears the share of some work that is done, 0..=1. An error ends the work, which fails with it:
 /// [`Error::Stopped`](crate::error::Error::Stopped) where no one wants it any more.
-pub type Listener<'a> = dyn FnMut(f64) -> Result<()> + 'a;
+pub type Listener<'a> = dyn FnMut(f64) -> Result<()> + Send + 'a;
 
 /// The stages of the path that take time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,22 @@
 # Where the service asks for a token, SYRINX_TOKEN holds it.
 set -euo pipefail
 voice_file=$1 speech=$2 at=${3:-http://127.0.0.1:8080}
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
-ask() { curl -sS --fail-with-body ${SYRINX_TOKEN:+-H "authorization: Bearer $SYRINX_TOKEN"} "$@"; }
+out=$(mktemp -d) voice='' jobs=''
+ask() { curl -sS --fail-with-body --max-time 120 ${SYRINX_TOKEN:+-H "authorization: Bearer $SYRINX_TOKEN"} "$@"; }
 tell() { ask "$@" && echo; }
-# The first id in an answer.
-id() { grep -o '"id":"[^"]*"' | head -n 1 | cut -d '"' -f 4; }
+# The id of what a request has made.
+id_of() {
+  local answer
+  answer=$(ask "$@") || { echo "$answer" >&2; return 1; }
+  grep -o '"id":"[^"]*"' <<< "$answer" | head -n 1 | cut -d '"' -f 4
+}
+# Nothing stays, whatever happens.
+clean_up() {
+  for job in $jobs; do ask -X DELETE "$at/jobs/$job" || true; done
+  [ -z "$voice" ] || ask -X DELETE "$at/rvc-models/$voice"
+  rm -rf "$out"
+}
+trap clean_up EXIT
 
 # The service.
 tell "$at/health"
@@ -27,26 +37,30 @@ tell "$at/presets"
 tell "$at/languages"
 
 # Voices.
-voice=$(ask -F name=example -F "pth_file=@$voice_file" "$at/rvc-models" | id)
+voice=$(id_of -F name=example -F "pth_file=@$voice_file" "$at/rvc-models")
 tell "$at/rvc-models?sort=name"
 tell "$at/rvc-models/stats"
 tell "$at/rvc-models/$voice"
 
 # A text, said and converted; its progress until it is done; and what came of it.
-job=$(ask -d text="Every bird has its own song." -d rvc_model_id="$voice" "$at/jobs" | id)
+job=$(id_of -d text="Every bird has its own song." -d rvc_model_id="$voice" "$at/jobs")
+jobs+=" $job"
 ask -N "$at/jobs/$job/events"
 tell "$at/jobs/$job"
 tell "$at/jobs/$job/formats"
 ask -o "$out/said.wav" "$at/jobs/$job/download?format=wav&timeout=60"
 
 # A recording, converted; `Idempotency-Key` has what is sent twice done once.
-converted=$(ask -H "idempotency-key: $(date +%s%N)" -F "audio=@$speech" -F rvc_model_id="$voice" -F rvc_pitch=3 "$at/jobs/convert" | id)
+converted=$(id_of -H "idempotency-key: $(date +%s%N)" -F "audio=@$speech" -F rvc_model_id="$voice" -F rvc_pitch=3 "$at/jobs/convert")
+jobs+=" $converted"
 ask -o "$out/converted.flac" "$at/jobs/$converted/download?format=flac&timeout=60"
 tell "$at/jobs?limit=20"
 
-# A job that is not wanted any more.
-unwanted=$(ask -d text="Never mind." -d priority=-10 "$at/jobs" | id)
-tell -X POST "$at/jobs/$unwanted/cancel" || echo "it was over already"
+# A job that is not wanted any more; 409 if it is over already.
+unwanted=$(id_of -d text="Never mind." -d priority=-10 "$at/jobs")
+jobs+=" $unwanted"
+status=$(ask -o "$out/cancelled.json" -w '%{http_code}' -X POST "$at/jobs/$unwanted/cancel" || true)
+[ "$status" = 200 ] || [ "$status" = 409 ]
 
 # Speech as OpenAI's clients ask for it, while it is said.
 ask -N -o "$out/speech.wav" -H content-type:application/json \
@@ -56,11 +70,7 @@ ask -N -o "$out/speech.wav" -H content-type:application/json \
 ask -i -N --http1.1 --max-time 1 -H connection:upgrade -H upgrade:websocket -H sec-websocket-version:13 \
   -H "sec-websocket-key: $(head -c 16 /dev/urandom | base64)" -H sec-websocket-protocol:syrinx "$at/stream" || [ $? = 28 ]
 
-# Nothing of it stays.
-ask -X DELETE "$at/jobs/$job"
-ask -X DELETE "$at/jobs/$converted"
-ask -X DELETE "$at/jobs/$unwanted"
-ask -X DELETE "$at/rvc-models/$voice"
+# What has expired goes by itself, or now.
 tell -X POST "$at/admin/cleanup"
 tell -X DELETE "$at/admin/cleanup"
 ls -l "$out"

@@ -36,6 +36,8 @@ async def main(address: str, voice: str, out: str, text: str) -> None:
                 sys.exit(Error.from_event(event).text)
             elif SynthesizeStopped.is_type(event.type):
                 break
+        else:
+            sys.exit("the service has gone")
         await sending
     if start is None:
         sys.exit("nothing was said")

@@ -102,10 +102,14 @@ fn compare_fcpe(what: &str, tensors: &Tensors, audio: &[f32], out: Option<Vec<f3
 }
 
 #[test]
-fn fcpe() {
+fn fcpe_small() {
     let tensors = Tensors::open(data("fcpe_small.weights.safetensors")).expect("a checkpoint");
     let out = recorded("fcpe_small", "0.latent");
     compare_fcpe("FCPE, small, 51 frames", &tensors, &recorded("fcpe_small", "0.wav"), Some(out));
+}
+
+#[test]
+fn fcpe_full() {
     compare_fcpe("FCPE, 31 frames", &seeded::fcpe(), &voice(0.3), None);
 }
 

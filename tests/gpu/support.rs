@@ -46,10 +46,10 @@ pub fn compare(
 ) {
     let timed = |work: &mut (dyn FnMut() -> Vec<f32> + Send)| {
         let started = Instant::now();
-        let values = Cpu::in_pool(work);
+        let values = work();
         (values, started.elapsed())
     };
-    let (expected, cpu) = timed(&mut on_cpu);
+    let (expected, cpu) = Cpu::in_pool(|| timed(&mut on_cpu));
     let (found, first) = timed(&mut on_gpu);
     let fastest = (0..RUNS).map(|_| timed(&mut on_gpu).1).min().unwrap_or_default();
     let error = relative_error(&found, &expected);

@@ -60,8 +60,11 @@ fn a_curl_line_for_every_endpoint_works() {
         let size = told.lines().find(|line| line.ends_with(file)).and_then(|line| line.split_whitespace().nth(4));
         assert!(size.is_some_and(|size| size.parse::<u64>().is_ok_and(|size| size > 5_000)), "{file}: {told}");
     }
-    let (_, kept) = server.get("/rvc-models");
-    assert_eq!(kept["total"], 0, "{kept}");
+    assert_eq!(
+        [server.get("/rvc-models").1["total"].clone(), server.get("/jobs").1["total"].clone()],
+        [0, 0],
+        "{told}"
+    );
 
     let script = std::fs::read_to_string(example("curl.sh")).expect("a script");
     let requests = requests(&script);

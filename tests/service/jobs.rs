@@ -262,3 +262,31 @@ fn asked_to_end_in_a_long_conversion_the_service_ends_soon_and_does_it_again_nex
     assert_eq!(job["attempts"], 2);
     assert_eq!(server.delete(&format!("/jobs/{long}")), 204);
 }
+
+/// Name and niceness of each thread of a process.
+#[cfg(target_os = "linux")]
+fn threads(pid: u32) -> Vec<(String, i32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    let thread = |task: std::io::Result<std::fs::DirEntry>| {
+        // It may have ended.
+        let told = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (before, fields) = told.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
+        Some((name.to_owned(), fields.split_whitespace().nth(16)?.parse().ok()?))
+    };
+    tasks.filter_map(thread).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn only_what_converts_for_jobs_lets_others_go_first() {
+    let (server, _folder, id) = Server::with_voice(&["--threads", "3"]);
+    let (_, job) = server.post("/jobs", &json!({ "text": TEXT, "rvc_model_id": id, "rvc_f0_method": "yin" }));
+    server.download(job["id"].as_str().expect("an id"));
+    let (converting, others): (Vec<_>, Vec<_>) =
+        threads(server.id()).into_iter().partition(|(name, _)| name == "worker-0-conver");
+    assert_eq!(converting.iter().map(|(_, niceness)| *niceness).collect::<Vec<_>>(), [19; 3], "{converting:?}");
+    let own = others[0].1;
+    assert!(others.iter().all(|(_, niceness)| *niceness == own), "{others:?}");
+    assert!(others.iter().any(|(name, _)| name == "worker-0"), "{others:?}");
+}

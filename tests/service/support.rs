@@ -176,6 +176,11 @@ impl Server {
         self.process.id()
     }
 
+    /// Kills it, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("a process");
+    }
+
     /// Asks it to end, as a service manager does; returns its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         let pid = self.process.id().to_string();

@@ -62,7 +62,7 @@ impl<B: VoiceOps> Generator<B> {
 
     /// The hops `wanted` of latents `[1, inter_channels, hops]` and source `[1, 1, samples]`: audio `[1, 1, samples]`.
     ///
-    /// Each stage runs on what later ones need only.
+    /// Each stage runs on what later ones need, and little beside it.
     pub(super) fn forward(
         &self,
         latents: Tensor<B, 3>,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use rayon::ThreadPool;
 use tokio::runtime::Handle;
 
 use super::{Job, Outcome};
@@ -46,6 +47,13 @@ pub struct Tools {
     pub pinned: Arc<[String]>,
     /// Uploads and results.
     pub blobs: Arc<dyn Blobs>,
+}
+
+/// What converts, and whose work that is.
+#[derive(Clone)]
+struct Converting<'a> {
+    converter: Converter<Cpu>,
+    threads: &'a ThreadPool,
 }
 
 /// Why a job has no result.
@@ -118,12 +126,18 @@ impl Tools {
         self.loaded.converter(&voice.id, &self.store.files(&voice)?, method)
     }
 
-    /// Does a job; `progress` hears the share done, and says [`Error::Stopped`] where no one wants it any more.
+    /// Does a job, of which `threads` convert; `progress` hears the share done, and says [`Error::Stopped`] where no one wants it any more.
     ///
     /// # Errors
     /// As [`WorkFault`].
-    pub fn work(&self, job: &Job, progress: &mut Listener<'_>) -> Result<(Recording, Outcome), WorkFault> {
+    pub fn work(
+        &self,
+        job: &Job,
+        threads: &ThreadPool,
+        progress: &mut Listener<'_>,
+    ) -> Result<(Recording, Outcome), WorkFault> {
         let converter = self.converter(&job.request.params).map_err(WorkFault::of_stores)?;
+        let converting = converter.map(|converter| Converting { converter, threads });
         progress(0.02)?;
         let mut outcome = Outcome::default();
         let recording = match &job.request.input {
@@ -131,9 +145,9 @@ impl Tools {
                 let recording = self.upload(key).map_err(WorkFault::of_stores)?;
                 progress(0.05)?;
                 let told = &mut |share: f64| progress(0.05 + 0.95 * share);
-                convert(&recording, converter, &job.request.params, &mut outcome, told)?
+                convert(&recording, converting, &job.request.params, &mut outcome, told)?
             }
-            None => self.speak(job, converter, &mut outcome, &mut |share| progress(0.02 + 0.98 * share))?,
+            None => self.speak(job, converting, &mut outcome, &mut |share| progress(0.02 + 0.98 * share))?,
         };
         outcome.duration_seconds = recording.seconds();
         outcome.sample_rate_hz = recording.sample_rate_hz;
@@ -151,7 +165,7 @@ impl Tools {
     fn speak(
         &self,
         job: &Job,
-        converter: Option<Converter<Cpu>>,
+        converting: Option<Converting<'_>>,
         outcome: &mut Outcome,
         progress: &mut Listener<'_>,
     ) -> Result<Recording, WorkFault> {
@@ -166,7 +180,7 @@ impl Tools {
             let say = || self.say_all(&parts, params, tx, &is_wanted);
             let thread = std::thread::Builder::new().name("speaker".into()).spawn_scoped(scope, say);
             thread.map_err(|error| Error::io("a thread that speaks", error))?;
-            let whole = gather(&parts, &said, converter, params, outcome, progress);
+            let whole = gather(&parts, &said, converting, params, outcome, progress);
             is_wanted.store(false, Ordering::Relaxed);
             whole
         })
@@ -225,7 +239,7 @@ impl Tools {
 fn gather(
     parts: &[String],
     said: &mpsc::Receiver<Result<(Recording, Duration)>>,
-    converter: Option<Converter<Cpu>>,
+    converting: Option<Converting<'_>>,
     params: &JobParams,
     outcome: &mut Outcome,
     progress: &mut Listener<'_>,
@@ -241,7 +255,7 @@ fn gather(
         outcome.tts_seconds += took.as_secs_f64();
         told(SAID_SHARE)?;
         let convert_told = &mut |share: f64| told(SAID_SHARE + (1.0 - SAID_SHARE) * share);
-        let converted = convert(&said, converter.clone(), params, outcome, convert_told)?;
+        let converted = convert(&said, converting.clone(), params, outcome, convert_told)?;
         done += part.len();
         match &mut whole {
             None => whole = Some(converted),
@@ -272,12 +286,12 @@ fn next_said(
 /// Converts a recording, if there is anything to convert with.
 fn convert(
     recording: &Recording,
-    converter: Option<Converter<Cpu>>,
+    converting: Option<Converting<'_>>,
     params: &JobParams,
     outcome: &mut Outcome,
     progress: &mut Listener<'_>,
 ) -> Result<Recording> {
-    let Some(mut converter) = converter else { return Ok(recording.clone()) };
+    let Some(Converting { mut converter, threads }) = converting else { return Ok(recording.clone()) };
     let started = Instant::now();
     let mut conversion = params.conversion();
     // All parts of a text are shifted alike.
@@ -291,7 +305,7 @@ fn convert(
         sizes: WindowSizes::default(),
         output_rate_hz: None,
     };
-    let converted = converter.convert(request, progress)?;
+    let converted = threads.install(|| converter.convert(request, progress))?;
     outcome.transpose_semitones = Some(converted.transpose_semitones);
     outcome.conversion_seconds += started.elapsed().as_secs_f64();
     Ok(converted.audio)

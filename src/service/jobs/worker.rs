@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::sync::broadcast;
 
@@ -146,16 +147,13 @@ fn may_pass(error: &Error) -> bool {
 /// # Errors
 /// A system that grants no thread.
 pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<()>> {
-    let (helper, threads) = (format!("{name}-helper"), rayon::current_num_threads());
+    let converting = converting_threads(name)?;
     let work = move || {
-        give_way();
-        let _helpers = helpers(helper, threads)
-            .inspect_err(|error| tracing::warn!("jobs are helped by the threads that live streams need: {error}"));
         let mut holds_memory = false;
         while !bench.is_stopping() {
             match bench.insist(|| true, || bench.queue.claim(LEASE)) {
                 Ok(Some(job)) => {
-                    attempt(&bench, &tools, &job);
+                    attempt(&bench, &tools, &converting, &job);
                     holds_memory = true;
                 }
                 Ok(None) => {
@@ -175,29 +173,28 @@ pub fn start(bench: Arc<Bench>, tools: Tools, name: &str) -> Result<JoinHandle<(
     thread.map_err(|error| Error::io("a worker", error))
 }
 
-/// A pool for this thread, of so many threads with itself, that lets others go first as this thread does: those of the pool
-/// that live streams share must not. The helpers end with it.
-fn helpers(name: String, threads: usize) -> std::result::Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
-    pool.thread_name(move |_| name.clone()).start_handler(|_| give_way()).build()
-}
-
-/// Has this thread let requests, live streams and text to speech go first, where the system grants it.
-fn give_way() {
+/// A worker's threads that convert, as many as the pool has that live streams share. They let requests, streams and text to
+/// speech go first, where the system grants it. Nothing else is done by them: what they hold, others wait for.
+fn converting_threads(worker: &str) -> Result<ThreadPool> {
     /// Niceness 19, as a share of 0 (19) to 100 (-20). With 5, who asked for anything else waited for a tick of the system's
     /// clock (4 ms) behind a job now and then.
     const BEHIND: u8 = 0;
-    if let Ok(priority) = ThreadPriorityValue::try_from(BEHIND) {
-        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(priority));
-    }
+    let give_way = |_| {
+        if let Ok(priority) = ThreadPriorityValue::try_from(BEHIND) {
+            let _ = set_current_thread_priority(ThreadPriority::Crossplatform(priority));
+        }
+    };
+    let name = format!("{worker}-converts");
+    let pool = ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).thread_name(move |_| name.clone());
+    pool.start_handler(give_way).build().map_err(|error| Error::io("a worker's threads", std::io::Error::other(error)))
 }
 
 /// One attempt at a job, whatever comes of it.
-fn attempt(bench: &Bench, tools: &Tools, job: &Job) {
+fn attempt(bench: &Bench, tools: &Tools, converting: &ThreadPool, job: &Job) {
     bench.tell(&job.id);
     let heart = Heart::start(bench, job);
     let mut beat = |share| if heart.beat(share) { Ok(()) } else { Err(Error::Stopped) };
-    let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, &mut beat)));
+    let done = catch_unwind(AssertUnwindSafe(|| tools.work(job, converting, &mut beat)));
     // The heart goes on until the result is kept, which may take long where its place cannot be reached.
     let wanted = || heart.is_wanted();
     let fail = |error: &str, retry: Option<Duration>| {
@@ -355,24 +352,5 @@ mod tests {
             }
             bench.stop();
         });
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_workers_helpers_let_others_go_first_and_those_of_streams_do_not() {
-        let niceness = |_: rayon::BroadcastContext<'_>| {
-            let told = std::fs::read_to_string("/proc/thread-self/stat").expect("a thread's state");
-            // Fields from the third on, after the name in brackets.
-            let (_, fields) = told.rsplit_once(')').expect("a name");
-            fields.split_whitespace().nth(16).expect("a niceness").parse::<i32>().expect("a number")
-        };
-        let own = rayon::broadcast(niceness);
-        let worker = std::thread::spawn(move || {
-            give_way();
-            let _helpers = helpers("a-worker-helper".into(), 3).expect("threads");
-            rayon::broadcast(niceness)
-        });
-        assert_eq!(worker.join().expect("a worker"), [19; 3]);
-        assert_eq!(rayon::broadcast(niceness), own, "the pool of streams");
     }
 }
