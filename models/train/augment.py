@@ -1,6 +1,7 @@
 """Makes one voice into many, and one room into many, on batches of 16 kHz sound [B, N]."""
 
 import math
+import random
 
 import torch
 
@@ -11,8 +12,13 @@ def uniform(like, low, high):
     return torch.rand(len(like), 1, device=like.device) * (high - low) + low
 
 
-def sometimes(like, changed, chance):
-    return torch.where(torch.rand(len(like), 1, device=like.device) < chance, changed, like)
+def sometimes(x, change, chance):
+    """A share of the rows changed; the others cost nothing."""
+    count = int(chance * len(x) + random.random())
+    if count == 0:
+        return x
+    rows = torch.randperm(len(x), device=x.device)[:count]
+    return x.index_copy(0, rows, change(x[rows]))
 
 
 def envelope(spectrum, lifter):
@@ -66,6 +72,12 @@ def filtered(x, log_gain):
     return torch.fft.irfft(spectrum * torch.exp(curve[:, axis]), n=x.shape[1])
 
 
+def low_passed(x):
+    """From 3.4 kHz up."""
+    cut = torch.linspace(0, 1, 24, device=x.device)[None] > uniform(x, 0.65, 0.98)
+    return filtered(x, cut * -6.0)
+
+
 def room(x):
     """A synthetic room: a direct path and a decaying tail."""
     length = 6000
@@ -85,9 +97,9 @@ def noise(x):
     f = torch.arange(1, spectrum.shape[1] + 1, device=x.device, dtype=torch.float32)
     coloured = torch.fft.irfft(spectrum * f**-tilt, n=x.shape[1])
     level = lambda y: y.square().mean(1, keepdim=True).sqrt() + 1e-6  # noqa: E731
-    babble = x.roll(1, 0)
-    mixed = sometimes(coloured / level(coloured), babble / level(babble), 0.1)
-    return x + mixed * level(x) * 10 ** (-uniform(x, 8, 45) / 20)
+    babble = torch.rand(len(x), 1, device=x.device) < 0.1
+    mixed = torch.where(babble, x.roll(1, 0), coloured)
+    return x + mixed / level(mixed) * level(x) * 10 ** (-uniform(x, 8, 45) / 20)
 
 
 def narrow(x):
@@ -101,13 +113,11 @@ def narrow(x):
 @torch.no_grad()
 def perturb(x):
     """Everything above, each now and then."""
-    x = sometimes(x, formants(x, torch.exp(uniform(x, math.log(0.78), math.log(1.28)))), 0.7)
-    curve = torch.randn(len(x), 10, device=x.device) * 0.45
-    x = sometimes(x, filtered(x, curve), 0.6)
-    cut = torch.linspace(0, 1, 24, device=x.device)[None] > uniform(x, 0.65, 0.98)  # low-pass from 3.4 kHz up
-    x = sometimes(x, filtered(x, cut * -6.0), 0.25)
-    x = sometimes(x, room(x), 0.35)
-    x = sometimes(x, noise(x), 0.6)
-    x = sometimes(x, narrow(x), 0.1)
+    x = sometimes(x, lambda y: formants(y, torch.exp(uniform(y, math.log(0.78), math.log(1.28)))), 0.7)
+    x = sometimes(x, lambda y: filtered(y, torch.randn(len(y), 10, device=y.device) * 0.45), 0.6)
+    x = sometimes(x, low_passed, 0.25)
+    x = sometimes(x, room, 0.35)
+    x = sometimes(x, noise, 0.6)
+    x = sometimes(x, narrow, 0.1)
     loud = x / (x.abs().amax(1, keepdim=True) + 1e-3)
     return loud * torch.exp(uniform(x, math.log(0.05), 0.0))

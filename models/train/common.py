@@ -48,9 +48,9 @@ def load(path: Path) -> dict | None:
     return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
 
 
-def schedule(step: int, done: float, warmup: int = 100, floor: float = 0.05) -> float:
+def schedule(step: int, done: float, warmup: int = 100, floor: float = 0.0) -> float:
     """Learning rate over its peak, `step` steps into a run of which the share `done` is over: a short warm-up, a plateau, and a
-    straight fall over the second half.
+    straight fall over the second half, to nothing.
 
     On the plateau a run can be stopped and resumed with another length.
     """

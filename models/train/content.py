@@ -6,6 +6,7 @@ joe's own generator would speak the same. No generator is in the loop, so a seco
 
 import argparse
 import copy
+import itertools
 import random
 import time
 
@@ -34,10 +35,13 @@ class Content(nn.Module):
         self.phone, self.heard = nn.Linear(UNIT, PHONES), nn.Linear(UNIT, TEACHER_DIM)
         self.direct = nn.Linear(UNIT, LATENT)  # keeps the units themselves close to the latent
 
+    def units(self, batch):
+        return self.hubert.units(batch["frames"]) if "frames" in batch else self.hubert(batch["audio"])
+
     def forward(self, batch):
         """Units of all, and the latent of some: the text encoder costs as much as the encoder and learns faster. It attends to
         all that there is, so several stretches in a row teach it long recordings."""
-        units = self.hubert.units(batch["frames"]) if "frames" in batch else self.hubert(batch["audio"])
+        units = self.units(batch)
         some, f0 = units[::SPARSE].repeat_interleave(2, 1), batch["f0"][::SPARSE]
         rows = random.choice([n for n in (1, 2, 4, 8) if len(some) % n == 0]) if self.training else 1
         latent = self.enc_p(some.reshape(-1, rows * some.shape[1], UNIT), f0.reshape(-1, rows * f0.shape[1]))
@@ -74,23 +78,24 @@ def masked(loss, on):
     return (loss * on).sum() / (on.sum() + 1)
 
 
-def losses(model, batch, latent_scale, listener=None):
-    units, latent = model(batch)
-    units, latent = units.float(), latent.float()
+def head_losses(model, units, batch, latent_scale):
+    """What the units say without the text encoder."""
     target, on = batch["latent"] / latent_scale, batch["latent_on"]
     phone = F.cross_entropy(model.phone(units).flatten(0, 1), batch["phone"].flatten(), ignore_index=-1)
     heard = F.smooth_l1_loss(model.heard(units), batch["heard"], reduction="none").mean(-1)
-    near = F.mse_loss(latent / latent_scale, target[::SPARSE], reduction="none").mean(-1)
     direct = F.mse_loss(model.direct(units).repeat_interleave(2, 1) / latent_scale, target, reduction="none").mean(-1)
-    parts = {
-        "phone": phone,
-        "heard": masked(heard, batch["heard_on"]),
-        "latent": masked(near, on[::SPARSE]),
-        "direct": masked(direct, on),
-    }
+    return {"phone": phone, "heard": masked(heard, batch["heard_on"]), "direct": masked(direct, on)}
+
+
+def losses(model, batch, latent_scale, listener=None):
+    units, latent = model(batch)
+    units, latent = units.float(), latent.float()
+    target, on = batch["latent"][::SPARSE] / latent_scale, batch["latent_on"][::SPARSE]
+    near = F.mse_loss(latent / latent_scale, target, reduction="none").mean(-1)
+    parts = head_losses(model, units, batch, latent_scale) | {"latent": masked(near, on)}
     total = parts["phone"] + 0.5 * parts["heard"] + 2 * parts["latent"] + 0.5 * parts["direct"]
     if listener:
-        parts["sound"] = listener(latent, batch["latent"][::SPARSE], on[::SPARSE], batch["f0"][::SPARSE])
+        parts["sound"] = listener(latent, batch["latent"][::SPARSE], on, batch["f0"][::SPARSE])
         total = total + parts["sound"]
     hit = (model.phone(units).argmax(-1) == batch["phone"])[batch["phone"] >= 0].float().mean()
     return total, {k: v.detach() for k, v in parts.items()} | {"hit": hit}
@@ -98,6 +103,23 @@ def losses(model, batch, latent_scale, listener=None):
 
 def to_device(batch):
     return {k: v.to(DEVICE, torch.float32 if v.is_floating_point() else v.dtype) for k, v in batch.items()}
+
+
+def fit_heads(model, speech, scale, precision, count=12, steps=300):
+    """Teaches the heads alone, on units that stay as they are."""
+    model.eval()
+    with torch.no_grad(), torch.autocast(DEVICE.type, precision):
+        kept = [(model.units(batch).float(), batch) for batch in itertools.islice(speech, count)]
+    heads = [*model.phone.parameters(), *model.heard.parameters(), *model.direct.parameters()]
+    optimizer = torch.optim.AdamW(heads, 1e-2, weight_decay=0.0)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * (1 - step / steps)
+        units, batch = kept[step % count]
+        optimizer.zero_grad()
+        sum(head_losses(model, units, batch, scale).values()).backward()
+        optimizer.step()
+    model.train()
 
 
 def batches(args, corpus, model, rng):
@@ -122,7 +144,7 @@ def main() -> None:
     args.add_argument("--minutes", type=float, help="train for so long instead")
     args.add_argument("--batch", type=int, default=12)
     args.add_argument("--units", type=int, default=200)
-    args.add_argument("--rate", type=float, default=3e-4)
+    args.add_argument("--rate", type=float, default=2e-4)
     args.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     args.add_argument("--cached", action="store_true", help="train on what `cache` wrote; the first layers stay as they are")
     args.add_argument("--listen", action="store_true", help="judge by the sound too, as the generator of `vocoder` makes it")
@@ -131,6 +153,7 @@ def main() -> None:
     path = RUNS / "content.pt"
     state = load(path) or {"step": 0}
     step = first = state["step"]
+    base = state.get("base", 0)  # steps of those before, when it goes on from a pack
     rng = setup(100 + step)
     corpus, model = Corpus(), Content().to(DEVICE)
     fast = torch.bfloat16
@@ -140,7 +163,7 @@ def main() -> None:
         if "optimizer" in state:  # else the network alone was brought here
             optimizer.load_state_dict(state["optimizer"])
     spoken = next(i for i in corpus.items if "latent" in i)
-    scale = state["scale"] if step else torch.from_numpy(spoken["latent"].astype("float32")).std()
+    scale = state["scale"] if "scale" in state else torch.from_numpy(spoken["latent"].astype("float32")).std()
     scale = scale.to(DEVICE)
     check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::5][:24]]))
     model.hubert.feature_extractor.requires_grad_(not args.cached)
@@ -148,10 +171,10 @@ def main() -> None:
     speech = batches(args, corpus, model, rng)
 
     def kept() -> dict:
-        return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        return {"base": base, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
 
     def done() -> float:
-        return (time.time() - entered) / (60 * args.minutes) if args.minutes else step / args.steps
+        return (time.time() - entered) / (60 * args.minutes) if args.minutes else (step - base) / args.steps
 
     def validated() -> dict:
         model.eval()
@@ -164,6 +187,9 @@ def main() -> None:
         return copy.deepcopy({"step": step, "phone": held["phone"], **kept()})
 
     sums, count, rate, finished = {}, 0, args.rate, False
+    if step and "scale" not in state:  # a pack, which has no heads
+        fit_heads(model, speech, scale, fast)
+        print(f"{step} " + " ".join(f"{k} {v:.3f}" for k, v in validated().items()), flush=True)
     best = remembered(validated()) if step else None
     entered = began = time.time()
     while not finished:

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import torch
 
-from .common import INPUT_HZ, JOE_PITCH_HZ, OUTPUT_HZ, UNIT_HOP, setup
+from .common import FRAME_HOP, INPUT_HZ, JOE_PITCH_HZ, OUTPUT_HZ, UNIT_HOP, setup
 from .data import decode
 from .export import trained
 from .features import Pitch
@@ -25,7 +25,10 @@ class Converter:
 
     @torch.no_grad()
     def __call__(self, audio: np.ndarray, key: float | None = None) -> np.ndarray:
-        """16 kHz sound to joe's at 24 kHz; `key` in semitones, or so that the medians meet."""
+        """16 kHz sound to joe's at 24 kHz; `key` in semitones, or so that the medians meet. Before and after the sound the
+        networks get a second of it mirrored."""
+        length = len(audio) // UNIT_HOP * FRAME_HOP * 2
+        audio = np.pad(audio, INPUT_HZ, mode="reflect" if len(audio) > INPUT_HZ else "constant")
         units = len(audio) // UNIT_HOP
         padded = np.pad(audio, (0, EDGE))[: units * UNIT_HOP + EDGE]
         f0 = self.pitch(audio, 2 * units)
@@ -36,7 +39,8 @@ class Converter:
             f0 = f0 * JOE_PITCH_HZ / np.median(f0[voiced])
         heard = self.encoder(torch.from_numpy(padded.astype(np.float32))[None])
         f0 = torch.from_numpy(f0.astype(np.float32))[None]
-        return self.voice.sound(self.voice.latent(heard.repeat_interleave(2, 1), f0), f0)[0].numpy()
+        made = self.voice.sound(self.voice.latent(heard.repeat_interleave(2, 1), f0), f0)[0].numpy()
+        return made[OUTPUT_HZ : OUTPUT_HZ + length]
 
 
 def main() -> None:

@@ -18,8 +18,10 @@ from .common import DATA, INPUT_HZ, OUTPUT_HZ, setup
 from .texts import sentences
 
 SHARD = 40  # sentences
+ALOUD = 4  # shards of each kind of pairs that hold joe's sound; the others hold his latent alone
 GENERATOR = DATA / "generator.npz"  # Piper's, to start from
 SOUNDS = Path(os.environ.get("ASTERISK_SOUNDS", "/usr/share/asterisk/sounds"))
+HELD_OUT = (0, 100)  # where the sentences of pairs-000 and joe-000 lie, in shards
 NOT_SPEECH = ("tone", "beep", "silence", "music", "scream", "monkey", "gargl", "ring")
 FLITE = ["slt", "rms", "awb", "kal16"]
 ESPEAK = ["en-us+f2", "en-gb", "en-us+m3", "en-gb+f5", "en-us+m7", "fr+f3", "es", "de+f4"]
@@ -66,13 +68,13 @@ def shards() -> list[Path]:
     return sorted(p for name in names for p in DATA.glob(f"{name}-[0-9][0-9][0-9].npz"))
 
 
-def joe_says(joe, ids, frames, noise) -> dict:
+def joe_says(joe, ids, frames, noise, aloud: bool = True) -> dict:
+    """What joe makes of it. The encoder learns from the latent; only the generator needs the sound, which costs the most."""
+    phone = np.repeat(np.array(ids, np.uint8), np.asarray(frames, int))
+    if not aloud:
+        return {"latent": joe.latent(ids, frames, noise).astype(np.float16), "phone": phone}
     audio, latent = joe.speak(ids, frames, noise)
-    return {
-        "joe": pcm(resample(audio, 22_050, OUTPUT_HZ)),
-        "latent": latent.astype(np.float16),
-        "phone": np.repeat(np.array(ids, np.uint8), np.asarray(frames, int)),
-    }
+    return {"joe": pcm(resample(audio, 22_050, OUTPUT_HZ)), "latent": latent.astype(np.float16), "phone": phone}
 
 
 def pairs(shard: int, texts: list[str]) -> list[dict]:
@@ -84,7 +86,7 @@ def pairs(shard: int, texts: list[str]) -> list[dict]:
     for text in texts:
         audio, timed = pairs.kokoro.speak(phonemes(text), pairs.kokoro.voice(rng), rng.uniform(0.85, 1.2))
         ids, frames = timed.joe(pairs.joe)
-        said = joe_says(pairs.joe, ids, frames, rng.uniform(0.1, 0.667))
+        said = joe_says(pairs.joe, ids, frames, rng.uniform(0.1, 0.667), shard < ALOUD)
         out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
     return out
 
@@ -98,7 +100,7 @@ def hibari(shard: int, texts: list[str]) -> list[dict]:
     for text in texts:
         audio, timed = hibari.voice.speak(phonemes(text), Hibari.Manner.drawn(rng), rng.uniform(0.85, 1.25), rng)
         ids, frames = timed.joe(hibari.joe)
-        said = joe_says(hibari.joe, ids, frames, rng.uniform(0.1, 0.667))
+        said = joe_says(hibari.joe, ids, frames, rng.uniform(0.1, 0.667), shard < ALOUD)
         out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
     return out
 
@@ -112,7 +114,7 @@ def flite(shard: int, texts: list[str]) -> list[dict]:
         voice = Flite.VOICES[index % 3 if index % 8 else 3]  # the least human one least
         audio, hz, timed = voices.speak(text, voice, rng.uniform(0.85, 1.25))
         ids, frames = timed.joe(flite.joe)
-        said = joe_says(flite.joe, ids, frames, rng.uniform(0.1, 0.667))
+        said = joe_says(flite.joe, ids, frames, rng.uniform(0.1, 0.667), shard < ALOUD)
         out.append({"other": pcm(resample(audio, hz, INPUT_HZ)), **said})
     return out
 
@@ -163,7 +165,7 @@ def human(name: str, minutes: float) -> list[dict]:
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--pairs", type=int, default=16, help="shards of pairs, about 2.3 minutes each")
-    args.add_argument("--hibari", type=int, default=60, help="shards of hibari's pairs")
+    args.add_argument("--hibari", type=int, default=240, help="shards of hibari's pairs")
     args.add_argument("--flite", type=int, default=10, help="shards of flite's pairs")
     args.add_argument("--joe", type=int, default=10, help="shards of joe alone")
     args.add_argument("--humans", type=float, default=14, help="minutes of each recorded voice")
@@ -180,8 +182,9 @@ def main() -> None:
             write(f"{name}-{index:03}", make(index, texts[offset : offset + SHARD]))
             print(name, index, flush=True)
 
-    for index in range(args.hibari):
-        shard("hibari", index, hibari, (102 + index) * SHARD)
+    mine = [k for k in range(len(texts) // SHARD) if k not in HELD_OUT]
+    for index in range(args.hibari):  # says all that is said, again and again
+        shard("hibari", index, hibari, mine[(100 + index) % len(mine)] * SHARD)
     for index in range(args.flite):
         shard("flite", index, flite, (200 + index) * SHARD)
     for index in range(max(args.pairs, args.joe)):

@@ -22,6 +22,7 @@ from .vocoder import MARGIN, SpectralLoss
 
 BEFORE = 60  # units that the encoder hears before the segment
 AROUND = 100  # frames that the text encoder sees around it
+UNSEASONED = 200  # steps before fresh judges are listened to
 
 
 class Joined(Corpus):
@@ -47,7 +48,7 @@ class Joined(Corpus):
         return audio, f0, latent, sound[MARGIN * FRAME_HOP : -MARGIN * FRAME_HOP], np.float32(speed == 1.0)
 
     def segments(self, rng, size: int, frames: int):
-        spoken = [i for i, item in enumerate(self.items) if "latent" in item]
+        spoken = [i for i, item in enumerate(self.items) if item.get("sound") is not None]
         chances = self.chances[spoken] / self.chances[spoken].sum()
         out = []
         for i in rng.choice(spoken, size, p=chances):
@@ -69,6 +70,7 @@ def main() -> None:
     step = state["step"] if state else 0
     rng = setup(300 + step)
     corpus, content, voice = Joined(), Content().to(DEVICE), Voice().to(DEVICE)
+    seasoned = "judges" in before  # a pack has none
     judges, spectral = Judges().to(DEVICE), SpectralLoss().to(DEVICE)
     content.load_state_dict(heard["model"])
     if state:
@@ -76,7 +78,8 @@ def main() -> None:
     else:
         voice.load_state_dict(before["voice"])
         voice.enc_p.load_state_dict(content.enc_p.state_dict())
-        judges.load_state_dict(before["judges"])
+        if seasoned:
+            judges.load_state_dict(before["judges"])
     encoder, scale = content.hubert.eval().requires_grad_(False), heard["scale"].to(DEVICE)
     optimizer = torch.optim.AdamW(voice.parameters(), args.rate, betas=(0.8, 0.99), weight_decay=0.0)
     judging = torch.optim.AdamW(judges.parameters(), 2 * args.rate, betas=(0.8, 0.99))
@@ -107,7 +110,9 @@ def main() -> None:
             judged.backward()
             judging.step()
             fooled, alike = generator_loss(judges, real, made)
-        loss = loss + 0.2 * fooled + 0.5 * alike + 0.5 * near
+        if seasoned or step >= UNSEASONED:
+            loss = loss + 0.2 * fooled + 0.5 * alike
+        loss = loss + 0.5 * near
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(voice.parameters(), 10.0)

@@ -95,6 +95,11 @@ class Joe:
         audio, latent = self._run(self.names[1:], ids, durations, [noise, 1.0, 0.8])
         return audio.ravel(), latent[0].T
 
+    def latent(self, ids, durations, noise: float):
+        """The latent alone, at a tenth of the cost."""
+        durations = np.asarray(durations, np.float32).reshape(1, 1, -1)
+        return self._run(self.names[2:], ids, durations, [noise, 1.0, 0.8])[0][0].T
+
 
 @dataclass
 class Timed:

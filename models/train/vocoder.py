@@ -37,6 +37,8 @@ class JoeCorpus:
             if path.stem in self.seen or path.stem.startswith("other"):
                 continue
             self.seen.add(path.stem)
+            if "joe" not in np.load(path):
+                continue
             for utterance, f0 in zip(read(path.stem), pitches(path.stem)):
                 item = {"latent": utterance["latent"], "f0": f0, "sound": utterance["joe"], "frames": len(f0)}
                 if len(f0) > 150:
