@@ -1,24 +1,22 @@
-"""python -m train.cache: what the encoder's first layers make of the corpus, perturbed many times over.
+"""python -m train.cache: what the encoder's first layers make of the corpus, perturbed many times over, on disk.
 
-Perturbing and the first layers are two thirds of a training step. Once these layers have settled, their output is worked
-out for some dozens of hours of perturbed sound, on disk; `content --cached` then trains what follows three times as fast.
-Its threads draw from one generator, so no two runs perturb alike.
+Perturbing and the first layers are two thirds of a training step. Once these layers have settled, `content --cached` trains
+what follows three times as fast, on some dozens of hours. Several runs side by side, each with its `--part`, fill it sooner.
 """
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
+import json
 
 import numpy as np
 import torch
 
 from .augment import perturb
 from .common import DATA, DEVICE, RUNS, load, setup
-from .dataset import Corpus, stack
-from .nets.hubert import CONV_DIM
+from .dataset import Corpus
+from .resident import Resident
 
 UNITS = 200  # of a window
-BATCH = 8
-QUIET = "quiet"
+BATCH = 16
 
 
 def fingerprint(content) -> float:
@@ -27,74 +25,63 @@ def fingerprint(content) -> float:
 
 
 def parts() -> list:
-    return sorted(DATA.glob("cache-*.npz"))
+    return sorted(DATA.glob("cache-*.json"))
 
 
-def fill(content, corpus: Corpus, seed: int, count: int) -> None:
-    """Writes `count` windows of what no earlier part has, or of all if there is nothing new. A window is a source, a start
-    and a speed, so that targets are cut anew when they are needed."""
-    had = {key for part in parts() for key in np.load(part)["keys"]}
-    new = np.array([item["key"] not in had for item in corpus.items])
-    if new.any():
-        corpus.chances = corpus.chances * new / (corpus.chances * new).sum()
-    path = DATA / f"cache-{len(parts()):03}"
-    store = np.memmap(path.with_suffix(".f16"), np.float16, "w+", shape=(count, UNITS, CONV_DIM[-1]))
-    keys, starts, speeds = np.empty(count, "U40"), np.empty(count), np.empty(count)
+def narrow(values: torch.Tensor) -> np.ndarray:
+    """As it is stored."""
+    return values.cpu().to(torch.float16 if values.is_floating_point() else torch.int16).numpy()
 
-    def batch(first: int) -> None:
-        span, rng = slice(first, min(first + BATCH, count)), np.random.default_rng([seed, first])
-        picks, fast = corpus.draw(rng, span.stop - first)
-        items = [corpus.items[i] for i in picks]
-        start = np.array([corpus.start(item, rng, UNITS, v) for item, v in zip(items, fast)])
-        audio = [corpus.audio(item, at, UNITS, v) for item, at, v in zip(items, start, fast)]
-        audio = perturb(torch.from_numpy(np.stack(audio)).to(DEVICE))
-        names = [item["key"] for item in items]
-        if rng.random() < 0.25:
-            audio[-1], names[-1] = torch.from_numpy(corpus.quiet(rng, UNITS)["audio"]), QUIET
-        with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16):
-            store[span] = content.hubert.feature_extractor(audio).float().cpu().numpy()
-        keys[span], starts[span], speeds[span] = names, start, fast
+
+@torch.no_grad()
+def fill(content, corpus: Corpus, part: int, count: int) -> None:
+    """Writes `count` windows, a file for each field."""
+    resident, path, files = Resident(corpus), DATA / f"cache-{part:03}.json", {}
+    for first in range(0, count, BATCH):
+        batch = resident.batch(BATCH, UNITS)
+        audio = torch.where(batch.pop("loud").view(-1, 1), perturb(batch["audio"]), batch.pop("audio"))
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            batch["frames"] = content.hubert.feature_extractor(audio)
+        for name, values in batch.items():
+            values = narrow(values)
+            if name not in files:
+                shape = (count, *values.shape[1:])
+                files[name] = np.memmap(path.with_suffix(f".{name}"), values.dtype, "w+", shape=shape)
+            files[name][first : first + BATCH] = values[: count - first]
         if first // BATCH % 100 == 0:
             print(f"{first} of {count} windows", flush=True)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # batches side by side scale better than threads within one
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(batch, range(0, count, BATCH)))
-    store.flush()
-    np.savez(path.with_suffix(".npz"), keys=keys, starts=starts, speeds=speeds, layers=fingerprint(content))
+    for file in files.values():
+        file.flush()
+    fields = {name: [str(file.dtype), file.shape] for name, file in files.items()}
+    path.write_text(json.dumps({"layers": fingerprint(content), "fields": fields}))
 
 
 class Cache:
     """Windows of frames with their targets; takes in new parts by `refresh`."""
 
-    def __init__(self, corpus: Corpus, content):
-        self.corpus, self.parts, self.layers = corpus, None, fingerprint(content)
+    def __init__(self, content):
+        self.parts, self.layers = None, fingerprint(content)
         self.refresh()
 
     def refresh(self) -> None:
         if parts() == self.parts:
             return
-        self.parts = parts()
-        self.corpus.refresh()
-        self.items = {item["key"]: item for item in self.corpus.items}
-        self.windows = []
-        for part in self.parts:
-            known = np.load(part)
+        self.parts, self.windows = parts(), []
+        for path in self.parts:
+            known = json.loads(path.read_text())
             if not np.isclose(known["layers"], self.layers, rtol=1e-6):
-                raise SystemExit(f"{part} was made with other first layers: remove it, and run `train.cache` again")
-            shape = (len(known["keys"]), UNITS, CONV_DIM[-1])
-            frames = np.memmap(part.with_suffix(".f16"), np.float16, "r", shape=shape)
-            self.windows += list(zip(frames, known["keys"], known["starts"], known["speeds"]))
+                raise SystemExit(f"{path} was made with other first layers: remove it, and run `train.cache` again")
+            files = {
+                name: np.memmap(path.with_suffix(f".{name}"), dtype, "r", shape=tuple(shape))
+                for name, (dtype, shape) in known["fields"].items()
+            }
+            self.windows += [(files, index) for index in range(len(files["frames"]))]
 
     def batch(self, rng, size: int) -> dict[str, torch.Tensor]:
-        return stack([self.window(*self.windows[i], rng) for i in rng.integers(0, len(self.windows), size)])
-
-    def window(self, frames, key, start, speed, rng) -> dict:
-        frames = {"frames": frames.astype(np.float32)}
-        if key == QUIET:
-            return frames | self.corpus.silent(rng, UNITS)
-        return frames | self.corpus.targets(self.items[key], start, UNITS, speed)
+        picks = [self.windows[i] for i in rng.integers(0, len(self.windows), size)]
+        wide = lambda values: values.long() if values.dtype == torch.int16 else values.float()  # noqa: E731
+        names = picks[0][0]
+        return {name: wide(torch.from_numpy(np.stack([files[name][i] for files, i in picks]))) for name in names}
 
 
 def main() -> None:
@@ -102,11 +89,13 @@ def main() -> None:
 
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--hours", type=float, default=60)
+    args.add_argument("--part", type=int, help="number of the part, if not the next")
     args = args.parse_args()
     content, state = Content().to(DEVICE), load(RUNS / "content.pt")
     content.load_state_dict(state["model"])
-    setup(400)
-    fill(content, Corpus(), 400 + state["step"], round(args.hours * 3600 / (UNITS * 0.02)))
+    part = len(parts()) if args.part is None else args.part
+    setup(400 + state["step"] + part)
+    fill(content.eval(), Corpus(), part, round(args.hours * 3600 / (UNITS * 0.02)))
 
 
 if __name__ == "__main__":

@@ -124,16 +124,14 @@ def fit_heads(model, speech, scale, precision, count=12, steps=300):
 
 def batches(args, corpus, model, rng):
     """Endless perturbed speech."""
-    cache = Cache(corpus, model) if args.cached else None
-    resident = Resident(corpus) if args.resident else None
-    while True:
-        if cache:
+    if args.cached:
+        cache = Cache(model)
+        while True:
             cache.refresh()
             yield to_device(cache.batch(rng, args.batch))
-            continue
-        if not resident:
-            corpus.refresh()
-        batch = resident.batch(args.batch, args.units) if resident else to_device(corpus.batch(rng, args.batch, args.units))
+    resident = Resident(corpus)
+    while True:
+        batch = resident.batch(args.batch, args.units)
         batch["audio"] = torch.where(batch["loud"].view(-1, 1), perturb(batch["audio"]), batch["audio"])
         yield batch
 
@@ -148,7 +146,6 @@ def main() -> None:
     args.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     args.add_argument("--cached", action="store_true", help="train on what `cache` wrote; the first layers stay as they are")
     args.add_argument("--listen", action="store_true", help="judge by the sound too, as the generator of `vocoder` makes it")
-    args.add_argument("--resident", action="store_true", help="keep the corpus in the device's memory and cut batches there")
     args = args.parse_args()
     path = RUNS / "content.pt"
     state = load(path) or {"step": 0}

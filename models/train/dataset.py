@@ -11,6 +11,7 @@ from .nets.hubert import EDGE
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
 LAG = {"pairs": 0.030, "hibari": 0.030, "flite": -0.042}  # seconds that joe trails others when given their durations
+SHARES = {"pairs": 0.33, "hibari": 0.37, "flite": 0.15, "joe": 0.08, "other": 0.07}  # of what is heard
 LATENT_HZ = JOE_HZ / JOE_HOP
 
 
@@ -48,12 +49,10 @@ class Corpus:
             target = self.valid if name in self.held_out else self.items
             for row in zip(utterances, heard, f0, source):
                 target += self.sources(name, *row)
-        counts = {}
-        for item in self.items:
-            counts[item["name"]] = number = counts.get(item["name"], -1) + 1
-            item["key"] = f"{item['name']}:{number}"
-        weights = np.array([len(i["audio"]) * i["weight"] for i in self.items], float)
-        self.chances = weights / max(1.0, weights.sum())
+        lengths, kinds = np.array([len(i["audio"]) for i in self.items], float), np.array([i["kind"] for i in self.items])
+        totals = {kind: lengths[kinds == kind].sum() for kind in SHARES}
+        weights = lengths * np.array([SHARES[kind] / totals[kind] for kind in kinds])
+        self.chances = weights / max(1e-9, weights.sum())
         quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
         self.silence = np.concatenate(quiet) if quiet else None
 
@@ -68,15 +67,16 @@ class Corpus:
                 "sound": utterance.get("joe"),
             }
         nothing = np.zeros((2, TEACHER_DIM), np.float16)
+        kind = name.split("-")[0]
         if "other" in utterance and (target or heard):
-            lag, weight = LAG.get(name.split("-")[0], 0.0), 1.0 if target else 0.35
-            item = {"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": lag, "weight": weight, **target}
+            lag = LAG.get(kind, 0.0)
+            item = {"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": lag, "kind": kind, **target}
             if target:
                 item["f0"] = voiced_as(pitch, source_pitch, lag)
             out.append(item)
         if "joe" in utterance:
             audio = resample(utterance["joe"].astype(np.float32), OUTPUT_HZ, INPUT_HZ).astype(np.int16)
-            out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "weight": 0.4, **target})
+            out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "kind": "joe", **target})
         return [{"name": name, **item} for item in out if len(item["audio"]) > INPUT_HZ]
 
     def cut(self, item, rng, units: int, speed: float):
@@ -115,35 +115,6 @@ class Corpus:
             phone = item["phone"][np.clip(((unit_at + item["lag"]) * LATENT_HZ).astype(int), 0, len(item["phone"]) - 1)]
             out["phone"] = np.where(known[::2] > 0, phone, -1)
         return out
-
-    def quiet(self, rng, units: int):
-        """Next to nothing in, silence out."""
-        noise = rng.normal(size=units * UNIT_HOP + EDGE) * 10 ** (-rng.uniform(45, 90) / 20)
-        return {"audio": (noise * rng.integers(0, 2)).astype(np.float32)} | self.silent(rng, units)
-
-    def silent(self, rng, units: int) -> dict:
-        pick = rng.integers(0, len(self.silence), 2 * units)
-        return {
-            "heard": np.zeros((units, TEACHER_DIM), np.float32),
-            "heard_on": np.zeros(units, np.float32),
-            "latent": self.silence[pick].astype(np.float32).mean(0, keepdims=True).repeat(2 * units, 0),
-            "f0": np.zeros(2 * units, np.float32),
-            "phone": np.full(units, BEGIN),
-            "latent_on": np.ones(2 * units, np.float32),
-        }
-
-    def draw(self, rng, size: int):
-        """Sources, by their length and weight, and how fast each is played."""
-        picks = rng.choice(len(self.items), size, p=self.chances)
-        return picks, np.where(rng.random(size) < 0.7, np.exp(rng.uniform(np.log(0.8), np.log(1.3), size)), 1.0)
-
-    def batch(self, rng, size: int, units: int) -> dict[str, torch.Tensor]:
-        picks, speeds = self.draw(rng, size)
-        cuts = [self.cut(self.items[i], rng, units, v) for i, v in zip(picks, speeds)]
-        loud = np.ones(size, bool)
-        if rng.random() < 0.3:
-            cuts[-1], loud[-1] = self.quiet(rng, units), False
-        return stack(cuts) | {"loud": torch.from_numpy(loud)}
 
 
 def between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The corpus in an accelerator's memory. Batches are cut there: no CPU cuts them as fast as they are learnt."""
+"""The corpus in the device's memory. Batches are cut there: no CPU cuts them as fast as an accelerator learns them."""
 
 import math
 
