@@ -65,7 +65,7 @@ def fields(path: Path):
     alone = "other" not in spoken
     if "latent" in spoken and not alone:
         pitches(path.stem, "other")
-    beside = ("features", "pitch", "pitch-other")
+    beside = ("features", "pitch", "pitch-other", "shift")
     for file in (path, *(DATA / f"{kind}-{path.name}" for kind in beside)):
         shard = np.load(file) if file.exists() else None
         for key in shard.files if shard else []:

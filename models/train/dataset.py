@@ -47,7 +47,9 @@ class Corpus:
             both = "other" in utterances[0] and "latent" in utterances[0]
             source = pitches(name, "other") if both else [None] * len(utterances)
             target = self.valid if name in self.held_out else self.items
-            for row in zip(utterances, heard, f0, source):
+            shifted = both and (DATA / f"shift-{name}.npz").exists()
+            shift = [u["shift"] for u in read(f"shift-{name}")] if shifted else [None] * len(utterances)
+            for row in zip(utterances, heard, f0, source, shift):
                 target += self.sources(name, *row)
         lengths, kinds = np.array([len(i["audio"]) for i in self.items], float), np.array([i["kind"] for i in self.items])
         totals = {kind: lengths[kinds == kind].sum() for kind in SHARES}
@@ -56,7 +58,7 @@ class Corpus:
         quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
         self.silence = np.concatenate(quiet) if quiet else None
 
-    def sources(self, name, utterance, heard, pitch, source_pitch):
+    def sources(self, name, utterance, heard, pitch, source_pitch, shift):
         """The utterance as the encoder may meet it: spoken by another voice, by joe, or both."""
         target, out = {}, []
         if "latent" in utterance:
@@ -72,12 +74,18 @@ class Corpus:
             lag = LAG.get(kind, 0.0)
             item = {"audio": utterance["other"], "heard": heard.get("other_heard", nothing), "lag": lag, "kind": kind, **target}
             if target:
-                item["f0"] = voiced_as(pitch, source_pitch, lag)
+                item |= self.beside(item, shift, source_pitch)
             out.append(item)
         if "joe" in utterance:
             audio = resample(utterance["joe"].astype(np.float32), OUTPUT_HZ, INPUT_HZ).astype(np.int16)
             out.append({"audio": audio, "heard": heard.get("joe_heard", nothing), "lag": 0.0, "kind": "joe", **target})
         return [{"name": name, **item} for item in out if len(item["audio"]) > INPUT_HZ]
+
+    def beside(self, item, shift, source_pitch) -> dict:
+        """The targets in the source's time, as far as it is known."""
+        if shift is None:
+            return {"f0": voiced_as(item["f0"], source_pitch, item["lag"])}
+        return moved(item, shift) | {"f0": voiced_as(moved(item, shift)["f0"], source_pitch, 0.0)}
 
     def cut(self, item, rng, units: int, speed: float):
         """A stretch of one source, played `speed` times as fast, with its targets."""
@@ -115,6 +123,18 @@ class Corpus:
             phone = item["phone"][np.clip(((unit_at + item["lag"]) * LATENT_HZ).astype(int), 0, len(item["phone"]) - 1)]
             out["phone"] = np.where(known[::2] > 0, phone, -1)
         return out
+
+
+def moved(item: dict, shift: np.ndarray) -> dict:
+    """Latent, phones and pitch in the source's time, `shift` (10 ms) later than the lag says at each 10 ms."""
+    grid = np.arange(len(shift))
+    at = (np.arange(int(len(shift) * 0.01 * LATENT_HZ)) + 0.5) / LATENT_HZ
+    joes = at + item["lag"] + 0.01 * np.interp(at * 100 - 0.5, grid, shift)
+    phone = item["phone"][np.clip((joes * LATENT_HZ).astype(int), 0, len(item["phone"]) - 1)]
+    frame = ((grid + 0.5) * 0.01 + item["lag"] + 0.01 * shift) * 100
+    f0 = item["f0"][np.clip(frame.astype(int), 0, len(item["f0"]) - 1)]
+    latent = between(item["latent"], joes * LATENT_HZ - 0.5).astype(np.float16)
+    return {"latent": latent, "phone": phone, "f0": f0, "lag": 0.0}
 
 
 def between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from .augment import perturb, repitched
 from .common import DEVICE, FRAME_HOP, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
 from .content import Content
 from .dataset import LATENT_HZ, Corpus, between
+from .features import voiced_as
 from .nets.discriminator import Judges, generator_loss, judge_loss
 from .nets.hubert import EDGE
 from .nets.rvc import Voice
@@ -26,7 +27,11 @@ UNSEASONED = 200  # steps before fresh judges are listened to
 
 
 class Joined(Corpus):
-    """Source sound, pitch, latent and target sound of the same stretch, joe transposed by `speed`."""
+    """Source sound, pitch, latent and target sound of the same stretch, joe transposed by `speed`. Time is joe's: units are
+    taken from where the source says the same."""
+
+    def beside(self, item, shift, source_pitch):
+        return {"f0": voiced_as(item["f0"], source_pitch, item["lag"]), "shift": shift}
 
     def stretch(self, item, rng, frames: int, speed: float):
         units = BEFORE + (frames + AROUND) // 2
@@ -36,6 +41,12 @@ class Joined(Corpus):
         at = (source_at + np.arange(units * UNIT_HOP + EDGE) / INPUT_HZ * speed) * INPUT_HZ
         audio = np.interp(at, np.arange(len(item["audio"])), item["audio"], left=0, right=0) / 32768
         frame_at = start + (np.arange(-AROUND, frames + AROUND) + 0.5) * 0.01 * speed
+        there = frame_at - item["lag"]
+        if item.get("shift") is not None:
+            grid = (np.arange(len(item["shift"])) + 0.5) * 0.01
+            said = grid + item["lag"] + 0.01 * item["shift"]
+            there = np.where((frame_at > said[0]) & (frame_at < said[-1]), np.interp(frame_at, said, grid), there)
+        unit = np.clip((there - source_at) / (0.02 * speed), 0, units - 1).astype(int)
         known = (frame_at >= 0) & (frame_at < length)
         f0 = item["f0"][np.clip((frame_at * 100).astype(int), 0, len(item["f0"]) - 1)] * known * speed
         latent = between(item["latent"], frame_at * LATENT_HZ - 0.5)
@@ -45,7 +56,7 @@ class Joined(Corpus):
         sound = item["sound"][np.clip(index, 0, len(item["sound"]) - 1)].astype(np.float32) / 32768 * inside
         if speed != 1.0:
             sound = repitched(torch.from_numpy(sound)[None], (frames + 2 * MARGIN) * FRAME_HOP)[0].numpy()
-        return audio, f0, latent, sound[MARGIN * FRAME_HOP : -MARGIN * FRAME_HOP], np.float32(speed == 1.0)
+        return audio, unit, f0, latent, sound[MARGIN * FRAME_HOP : -MARGIN * FRAME_HOP], np.float32(speed == 1.0)
 
     def segments(self, rng, size: int, frames: int):
         spoken = [i for i, item in enumerate(self.items) if item.get("sound") is not None]
@@ -94,11 +105,11 @@ def main() -> None:
     while step < args.steps:
         for group in [*optimizer.param_groups, *judging.param_groups]:
             group["lr"] = args.rate * schedule(step, step / args.steps, 50)
-        audio, f0, latent, real, own = corpus.segments(rng, args.batch, args.frames)
+        audio, unit, f0, latent, real, own = corpus.segments(rng, args.batch, args.frames)
         with torch.autocast(DEVICE.type, torch.bfloat16):
             with torch.no_grad():
                 units = encoder(perturb(audio))
-                units = units.repeat_interleave(2, 1)[:, 2 * BEFORE - AROUND :][:, : f0.shape[1]]
+                units = units.gather(1, unit.long()[..., None].expand(-1, -1, units.shape[2]))
             guessed = voice.latent(units, f0)
             made = voice.sound(guessed[..., keep], f0[:, keep])
         made = made.float()[:, edge:-edge]

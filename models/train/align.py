@@ -1,0 +1,102 @@
+"""python -m train.align: moves what joe says to where the other voice says it, phone by phone.
+
+Given another voice's durations joe does not speak in step with it: durations are told in steps of 25 ms, and where in a phone
+its burst lies is up to each voice. A network that learns from such pairs blurs what is short. Its blurred guess still tells
+where in the source a thing is said, so each true latent is moved, monotonically, to where the guess fits it best.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+from .common import DATA, DEVICE, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, setup
+from .content import Content
+from .data import read, resample, shards, write
+from .dataset import LAG, LATENT_HZ, between
+from .features import pitches, voiced_as
+from .nets.hubert import EDGE
+
+REACH = 8  # frames of 10 ms that a latent may move either way
+STIFF, LEASH = 0.5, 5.0  # what a change of the shift costs; a shift of so much is unlikely by itself
+WEIGHT = 20  # independent values of a latent, more or less
+
+
+def path(cost: np.ndarray) -> np.ndarray:
+    """The cheapest shifts, a row each, that change by at most one from row to row."""
+    cost = cost + 0.05 * ((np.arange(cost.shape[1]) - REACH) / LEASH) ** 2
+    total, came = cost[0], np.zeros(cost.shape, np.int8)
+    for t in range(1, len(cost)):
+        wide = np.concatenate([[np.inf], total, [np.inf]])
+        options = np.stack([wide[:-2] + STIFF, wide[1:-1], wide[2:] + STIFF])
+        pick = options.argmin(0)
+        came[t], total = pick - 1, options[pick, np.arange(len(total))] + cost[t]
+    out = np.empty(len(cost), int)
+    out[-1] = total.argmin()
+    for t in range(len(cost) - 1, 0, -1):
+        out[t - 1] = out[t] + came[t, out[t]]
+    return out - REACH
+
+
+@torch.no_grad()
+def guess(content, audio: np.ndarray, f0: np.ndarray) -> np.ndarray:
+    """The latent at 100 Hz that the networks hear."""
+    units = len(audio) // UNIT_HOP
+    sound = np.pad(audio.astype(np.float32) / 32768, (0, EDGE))[: units * UNIT_HOP + EDGE]
+    f0 = np.pad(f0, (0, max(0, 2 * units - len(f0))))[: 2 * units]
+    heard = content.hubert(torch.from_numpy(sound)[None].to(DEVICE)).repeat_interleave(2, 1)
+    return content.enc_p(heard, torch.from_numpy(f0)[None].to(DEVICE))[0].T.float().cpu().numpy()
+
+
+def shifts(guessed: np.ndarray, latent: np.ndarray, lag: float, spread: np.ndarray) -> np.ndarray:
+    """Frames of 10 ms by which the latent lies later than `lag` says, at each of the guessed frames."""
+    at = (np.arange(len(guessed)) + 0.5) * 0.01 + lag
+    rows = [between(latent, (at + 0.01 * k) * LATENT_HZ - 0.5) for k in range(-REACH, REACH + 1)]
+    cost = np.stack([(((guessed - row) / spread) ** 2).mean(1) for row in rows], 1)
+    return path(0.5 * WEIGHT * cost)
+
+
+def spreads(content) -> np.ndarray:
+    """How far guesses lie from the truth, value by value."""
+    path = DATA / "spread.npy"
+    if not path.exists():
+        off = []
+        for name in ("pairs-000", "joe-000"):
+            for utterance, f0 in zip(read(name), pitches(name)):
+                audio = utterance.get("other", utterance.get("joe"))
+                if name == "joe-000":
+                    audio = resample(audio.astype(np.float32), OUTPUT_HZ, INPUT_HZ)
+                guessed = guess(content, audio, f0)
+                at = (np.arange(len(guessed)) + 0.5) * 0.01 + LAG.get(name.split("-")[0], 0.0)
+                off.append(guessed - between(utterance["latent"], at * LATENT_HZ - 0.5))
+        np.save(path, np.concatenate(off).std(0))
+    return np.load(path)
+
+
+def aligned(content, name: str) -> list[dict]:
+    lag, spread = LAG[name.split("-")[0]], spreads(content)
+    out = []
+    for utterance, f0, source in zip(read(name), pitches(name), pitches(name, "other")):
+        guessed = guess(content, utterance["other"], voiced_as(f0, source, lag))
+        out.append({"shift": shifts(guessed, utterance["latent"], lag, spread).astype(np.int8)})
+    return out
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("kinds", nargs="*", default=list(LAG))
+    args = args.parse_args()
+    setup(500)
+    content = Content().to(DEVICE).eval()
+    content.load_state_dict(load(RUNS / "content.pt")["model"])
+    for kind in args.kinds:
+        for name in (p.stem for p in shards() if p.stem.startswith(kind)):
+            if not (DATA / f"shift-{name}.npz").exists():
+                found = aligned(content, name)
+                write(f"shift-{name}", found)
+                every = np.concatenate([u["shift"] for u in found])
+                print(f"{name} {every.mean():.2f} frames later, +- {every.std():.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
