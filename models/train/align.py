@@ -39,11 +39,12 @@ def path(cost: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def guess(content, audio: np.ndarray, f0: np.ndarray) -> np.ndarray:
-    """The latent at 100 Hz that the networks hear."""
+def guess(content, audio: np.ndarray, f0: np.ndarray, lag: float) -> np.ndarray:
+    """The latent at 100 Hz that the networks hear; joe trails by `lag`, and so does his pitch."""
     units = len(audio) // UNIT_HOP
     sound = np.pad(audio.astype(np.float32) / 32768, (0, EDGE))[: units * UNIT_HOP + EDGE]
-    f0 = np.pad(f0, (0, max(0, 2 * units - len(f0))))[: 2 * units]
+    at = np.arange(2 * units) + round(lag * 100)
+    f0 = f0[np.clip(at, 0, len(f0) - 1)] * (at < len(f0))
     heard = content.hubert(torch.from_numpy(sound)[None].to(DEVICE)).repeat_interleave(2, 1)
     return content.enc_p(heard, torch.from_numpy(f0)[None].to(DEVICE))[0].T.float().cpu().numpy()
 
@@ -66,8 +67,9 @@ def spreads(content) -> np.ndarray:
                 audio = utterance.get("other", utterance.get("joe"))
                 if name == "joe-000":
                     audio = resample(audio.astype(np.float32), OUTPUT_HZ, INPUT_HZ)
-                guessed = guess(content, audio, f0)
-                at = (np.arange(len(guessed)) + 0.5) * 0.01 + LAG.get(name.split("-")[0], 0.0)
+                lag = LAG.get(name.split("-")[0], 0.0)
+                guessed = guess(content, audio, f0, lag)
+                at = (np.arange(len(guessed)) + 0.5) * 0.01 + lag
                 off.append(guessed - between(utterance["latent"], at * LATENT_HZ - 0.5))
         np.save(path, np.concatenate(off).std(0))
     return np.load(path)
@@ -77,7 +79,7 @@ def aligned(content, name: str) -> list[dict]:
     lag, spread = LAG[name.split("-")[0]], spreads(content)
     out = []
     for utterance, f0, source in zip(read(name), pitches(name), pitches(name, "other")):
-        guessed = guess(content, utterance["other"], voiced_as(f0, source, lag))
+        guessed = guess(content, utterance["other"], voiced_as(f0, source, lag), lag)
         out.append({"shift": shifts(guessed, utterance["latent"], lag, spread).astype(np.int8)})
     return out
 

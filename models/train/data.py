@@ -192,6 +192,8 @@ def main() -> None:
             shard("joe", index, alone, (100 + index) * SHARD)
         if index < args.pairs:
             shard("pairs", index, pairs, index * SHARD)
+    if args.humans == 0:
+        return
     for index, name in enumerate(HUMANS):
         shard("other", index, lambda i, _: human(HUMANS[i], args.humans), 0)
     for index, name in enumerate(FLITE + ESPEAK, start=len(HUMANS)):

@@ -11,7 +11,8 @@ CONV_DIM = [64, 64, 96, 128, 128, 192, 192]
 CONV_KERNEL = [10, 3, 3, 3, 3, 2, 2]
 CONV_STRIDE = [5, 2, 2, 2, 2, 2, 2]
 WIDTH, INNER, HEADS, LAYERS, UNIT = 192, 768, 4, 5, 256
-POSITION_TAPS, POSITION_GROUPS = 6, 1  # 3 frames back, 2 ahead
+POSITION_TAPS, POSITION_GROUPS = 16, 1  # 8 frames back, 7 ahead
+POSITION_AHEAD = 2  # the taps beyond are 0: they would have to be waited for
 LOOK_BACK = 50
 DROPPED = 0.05
 EDGE = 80  # samples that the last frame needs beyond its hop
@@ -90,13 +91,16 @@ class FeatureProjection(nn.Module):
 
 
 class PositionalConv(nn.Module):
+    used = POSITION_TAPS // 2 + POSITION_AHEAD + 1
+
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv1d(WIDTH, WIDTH, POSITION_TAPS, padding=POSITION_TAPS // 2, groups=POSITION_GROUPS)
+        self.conv = nn.Conv1d(WIDTH, WIDTH, POSITION_TAPS, groups=POSITION_GROUPS)
+        nn.init.zeros_(self.conv.weight[..., self.used :])
 
     def forward(self, x):
-        frames = x.shape[1]
-        return F.gelu(self.conv(x.transpose(1, 2))[..., :frames]).transpose(1, 2)
+        x = F.pad(x.transpose(1, 2), (POSITION_TAPS // 2, POSITION_AHEAD))
+        return F.gelu(F.conv1d(x, self.conv.weight[..., : self.used], self.conv.bias, groups=POSITION_GROUPS)).transpose(1, 2)
 
 
 class Attention(nn.Module):
