@@ -69,10 +69,11 @@ def shards() -> list[Path]:
 
 
 def joe_says(joe, ids, frames, noise, aloud: bool = True) -> dict:
-    """What joe makes of it. The encoder learns from the latent; only the generator needs the sound, which costs the most."""
+    """What joe makes of it. The encoder learns from the latent, which it cannot but expect without noise; only the generator
+    needs the sound, which costs the most."""
     phone = np.repeat(np.array(ids, np.uint8), np.asarray(frames, int))
     if not aloud:
-        return {"latent": joe.latent(ids, frames, noise).astype(np.float16), "phone": phone}
+        return {"latent": joe.latent(ids, frames, 0.0).astype(np.float16), "phone": phone}
     audio, latent = joe.speak(ids, frames, noise)
     return {"joe": pcm(resample(audio, 22_050, OUTPUT_HZ)), "latent": latent.astype(np.float16), "phone": phone}
 

@@ -11,7 +11,7 @@ from .nets.hubert import EDGE
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
 LAG = {"pairs": 0.030, "hibari": 0.030, "flite": -0.042}  # seconds that joe trails others when given their durations
-SHARES = {"pairs": 0.33, "hibari": 0.37, "flite": 0.15, "joe": 0.08, "other": 0.07}  # of what is heard
+WORTH = {"pairs": 1.5, "hibari": 1.0, "flite": 1.0, "joe": 0.6, "other": 0.3}  # a kind is heard so often, times its length's root
 LATENT_HZ = JOE_HZ / JOE_HOP
 
 
@@ -52,8 +52,8 @@ class Corpus:
             for row in zip(utterances, heard, f0, source, shift):
                 target += self.sources(name, *row)
         lengths, kinds = np.array([len(i["audio"]) for i in self.items], float), np.array([i["kind"] for i in self.items])
-        totals = {kind: lengths[kinds == kind].sum() for kind in SHARES}
-        weights = lengths * np.array([SHARES[kind] / totals[kind] for kind in kinds])
+        totals = {kind: lengths[kinds == kind].sum() for kind in WORTH}
+        weights = lengths * np.array([WORTH[kind] * totals[kind] ** -0.5 for kind in kinds])
         self.chances = weights / max(1e-9, weights.sum())
         quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
         self.silence = np.concatenate(quiet) if quiet else None
