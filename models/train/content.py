@@ -108,8 +108,9 @@ def to_device(batch):
 def fit_heads(model, speech, scale, precision, count=12, steps=300):
     """Teaches the heads alone, on units that stay as they are."""
     model.eval()
+    given = list(itertools.islice(speech, count))
     with torch.no_grad(), torch.autocast(DEVICE.type, precision):
-        kept = [(model.units(batch).float(), batch) for batch in itertools.islice(speech, count)]
+        kept = [(model.units(batch).float(), batch) for batch in given]
     heads = [*model.phone.parameters(), *model.heard.parameters(), *model.direct.parameters()]
     optimizer = torch.optim.AdamW(heads, 1e-2, weight_decay=0.0)
     for step in range(steps):

@@ -91,7 +91,9 @@ def main() -> None:
         voice.enc_p.load_state_dict(content.enc_p.state_dict())
         if seasoned:
             judges.load_state_dict(before["judges"])
-    encoder, scale = content.hubert.eval().requires_grad_(False), heard["scale"].to(DEVICE)
+    spoken = next(item for item in corpus.items if "latent" in item)
+    scale = heard.get("scale", torch.from_numpy(spoken["latent"].astype("float32")).std()).to(DEVICE)
+    encoder = content.hubert.eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(voice.parameters(), args.rate, betas=(0.8, 0.99), weight_decay=0.0)
     judging = torch.optim.AdamW(judges.parameters(), 2 * args.rate, betas=(0.8, 0.99))
     if state:
