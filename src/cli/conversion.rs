@@ -15,7 +15,7 @@ use crate::nn::ops::{Precision, VoiceOps};
 use crate::params::{ConversionParams, NoiseChoice, PitchMethod, TRANSPOSE_SEMITONES};
 use crate::place::{Place, PlaceChoice};
 
-/// Share of the built-in voice's index: its 512 centres are too few to speak clearly with (`models/default/README.md`).
+/// Share of the built-in voice's index: it has too few centres to speak clearly with (`models/default/README.md`).
 const BUILT_IN_INDEX_RATE: f32 = 0.1;
 
 /// Of `--voice`.
