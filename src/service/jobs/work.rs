@@ -49,7 +49,7 @@ pub struct Tools {
     pub blobs: Arc<dyn Blobs>,
 }
 
-/// What converts, and whose work that is.
+/// What converts, and by which threads.
 #[derive(Clone)]
 struct Converting<'a> {
     converter: Converter<Cpu>,
@@ -126,7 +126,8 @@ impl Tools {
         self.loaded.converter(&voice.id, &self.store.files(&voice)?, method)
     }
 
-    /// Does a job, of which `threads` convert; `progress` hears the share done, and says [`Error::Stopped`] where no one wants it any more.
+    /// Does a job, of which `threads` convert; `progress` hears the share done, and says [`Error::Stopped`] where no one wants
+    /// it any more.
     ///
     /// # Errors
     /// As [`WorkFault`].
