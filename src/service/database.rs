@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::error::{Error, Result};
 
-/// Time to wait for another process.
+/// Time to wait for another process, and between attempts where SQLite does not wait itself.
 const BUSY: Duration = Duration::from_secs(5);
+const BUSY_STEP: Duration = Duration::from_millis(5);
 /// The tables. Times are in milliseconds since 1970.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS voices (
@@ -34,7 +35,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it. Several may do so at once.
     ///
     /// # Errors
     /// A file that is no database or is damaged. It is left as it is.
@@ -43,21 +44,16 @@ impl Database {
             let hint = "move it away to begin anew; the voices' files are found again";
             Error::server(path.display(), format!("it cannot be opened as a database ({error})"), hint)
         };
-        let connection = Connection::open(path).map_err(damaged)?;
+        let mut connection = Connection::open(path).map_err(damaged)?;
         connection.busy_timeout(BUSY).map_err(damaged)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(damaged)?;
+        write_ahead(&connection).map_err(damaged)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(damaged)?;
         let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged)?;
         if sound != "ok" {
             let hint = "move it away to begin anew; the voices' files are found again";
             return Err(Error::server(path.display(), format!("it is damaged ({sound})"), hint));
         }
-        connection.execute_batch(SCHEMA).map_err(damaged)?;
-        // Tables of before had no such column.
-        if !connection.column_exists(None, "jobs", "released").map_err(damaged)? {
-            let add = "ALTER TABLE jobs ADD COLUMN released INTEGER NOT NULL DEFAULT 0";
-            connection.execute_batch(add).map_err(damaged)?;
-        }
+        make_tables(&mut connection).map_err(damaged)?;
         Ok(Self { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -79,6 +75,30 @@ impl Database {
         // A transaction that panicked was rolled back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has the file written ahead. SQLite does not wait for others that do the same at once, as two would wait for each other.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let end = Instant::now() + BUSY;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < end => {
+                std::thread::sleep(BUSY_STEP);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Makes what is missing, alone.
+fn make_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(SCHEMA)?;
+    // Tables of before had no such column.
+    if !transaction.column_exists(None, "jobs", "released")? {
+        transaction.execute_batch("ALTER TABLE jobs ADD COLUMN released INTEGER NOT NULL DEFAULT 0")?;
+    }
+    transaction.commit()
 }
 
 /// Now, in milliseconds since 1970.
@@ -149,6 +169,21 @@ mod tests {
             let released = "SELECT released FROM jobs WHERE id = 'a'";
             let released = database.with(|connection| connection.query_row(released, [], |row| row.get::<_, i64>(0)));
             assert_eq!(released.expect("the job"), 0);
+        }
+    }
+
+    #[test]
+    fn many_open_one_new_file_at_once() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("syrinx.db");
+            let results: Vec<Result<Database>> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| Database::open(&path))).collect();
+                threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+            });
+            for result in results {
+                result.expect("a database");
+            }
         }
     }
 

@@ -238,9 +238,10 @@ fn a_wish_sent_again_is_known_another_under_its_key_is_not_and_too_many_are_refu
 }
 
 fn the_same_wish_sent_many_times_at_once_is_queued_once(store: &impl Store) {
-    let all = Barrier::new(6);
+    let queues: Vec<_> = (0..6).map(|_| store.open()).collect();
+    let all = Barrier::new(queues.len());
     let submit = |number: usize| {
-        let queue = store.open();
+        let queue = &queues[number];
         all.wait();
         queue.submit(&new(&number.to_string(), 0, Some("key")), 9).expect("a queue")
     };
