@@ -6,6 +6,7 @@ import random
 import torch
 
 N_FFT, STEP, LIFTER = 512, 128, 30
+PERTURBED = 0.7  # of the rows; the others are as good as what is met most
 
 
 def uniform(like, low, high):
@@ -84,7 +85,7 @@ def room(x):
     t = torch.arange(length, device=x.device) / 16_000
     decay = uniform(x, 0.08, 0.45)
     tail = torch.randn(len(x), length, device=x.device) * torch.exp(-6.9 * t / decay) * (t > 0.002)
-    tail = tail / (tail.norm(dim=1, keepdim=True) + 1e-6) * uniform(x, 0.1, 0.8)
+    tail = tail / (tail.norm(dim=1, keepdim=True) + 1e-6) * uniform(x, 0.1, 0.6)
     tail[:, 0] = 1
     n = x.shape[1] + length
     return torch.fft.irfft(torch.fft.rfft(x, n) * torch.fft.rfft(tail, n), n=n)[:, : x.shape[1]]
@@ -99,7 +100,7 @@ def noise(x):
     level = lambda y: y.square().mean(1, keepdim=True).sqrt() + 1e-6  # noqa: E731
     babble = torch.rand(len(x), 1, device=x.device) < 0.1
     mixed = torch.where(babble, x.roll(1, 0), coloured)
-    return x + mixed / level(mixed) * level(x) * 10 ** (-uniform(x, 8, 45) / 20)
+    return x + mixed / level(mixed) * level(x) * 10 ** (-uniform(x, 10, 45) / 20)
 
 
 def narrow(x):
@@ -112,12 +113,16 @@ def narrow(x):
 
 @torch.no_grad()
 def perturb(x):
-    """Everything above, each now and then."""
-    x = sometimes(x, lambda y: formants(y, torch.exp(uniform(y, math.log(0.78), math.log(1.28)))), 0.7)
-    x = sometimes(x, lambda y: filtered(y, torch.randn(len(y), 10, device=y.device) * 0.45), 0.6)
-    x = sometimes(x, low_passed, 0.25)
-    x = sometimes(x, room, 0.35)
-    x = sometimes(x, noise, 0.6)
-    x = sometimes(x, narrow, 0.1)
+    """Everything above, each now and then, and any level."""
+    x = sometimes(x, changed, PERTURBED)
     loud = x / (x.abs().amax(1, keepdim=True) + 1e-3)
     return loud * torch.exp(uniform(x, math.log(0.05), 0.0))
+
+
+def changed(x):
+    x = sometimes(x, lambda y: formants(y, torch.exp(uniform(y, math.log(0.78), math.log(1.28)))), 0.7)
+    x = sometimes(x, lambda y: filtered(y, torch.randn(len(y), 10, device=y.device) * 0.45), 0.6)
+    x = sometimes(x, low_passed, 0.15)
+    x = sometimes(x, room, 0.2)
+    x = sometimes(x, noise, 0.45)
+    return sometimes(x, narrow, 0.05)

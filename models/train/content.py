@@ -43,7 +43,7 @@ class Content(nn.Module):
         all that there is, so several stretches in a row teach it long recordings."""
         units = self.units(batch)
         some, f0 = units[::SPARSE].repeat_interleave(2, 1), batch["f0"][::SPARSE]
-        rows = random.choice([n for n in (1, 2, 4, 8) if len(some) % n == 0]) if self.training else 1
+        rows = random.choice([n for n in (1, 2, 4) if len(some) % n == 0]) if self.training else 1
         latent = self.enc_p(some.reshape(-1, rows * some.shape[1], UNIT), f0.reshape(-1, rows * f0.shape[1]))
         return units, latent.transpose(1, 2).reshape(*f0.shape, LATENT)
 
