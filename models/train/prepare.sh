@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings what the stages and `evaluate` need into $SYRINX_VOICE_WORK (7 GB): Debian's packages, if root; a Python environment
+# Brings what the stages and `evaluate` need into $SYRINX_VOICE_WORK (8.5 GB): Debian's packages, if root; a Python environment
 # `env`; the wheels that are only read, unpacked, `x`; what judges, `lab/models`. Then: source "$SYRINX_VOICE_WORK/env/bin/activate"
 set -euo pipefail
 work=${SYRINX_VOICE_WORK:-$HOME/.cache/syrinx/voice}
