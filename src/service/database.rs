@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn many_open_one_new_file_at_once() {
-        for _ in 0..20 {
+        for _ in 0..60 {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("syrinx.db");
             let results: Vec<Result<Database>> = std::thread::scope(|scope| {

@@ -25,6 +25,16 @@ pub const PLAIN: Around = Around {
 };
 
 impl Around {
+    /// The same without a curve before factors that are rounded: kernel and twin differ in the curve's last bit, which may be a
+    /// step of the rounding.
+    pub fn before_rounding(mut self, precision: Precision) -> Self {
+        let same_bits = [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.1)];
+        if precision == Precision::Reduced && !same_bits.contains(&self.epilogue.before) {
+            self.epilogue.before = Activation::Identity;
+        }
+        self
+    }
+
     pub fn bias(self, channels: usize) -> Option<Vec<f32>> {
         self.bias.then(|| noise(71, channels))
     }

@@ -39,6 +39,7 @@ fn by_twin(left: Tensor<Cpu, 4>, right: Tensor<Cpu, 4>, precision: Precision, ar
 }
 
 fn assert_linear(host: &Host, rows: usize, [inputs, outputs]: [usize; 2], precision: Precision, around: Around) {
+    let around = around.before_rounding(precision);
     let (x, weight) = (noise(1, rows * inputs), weights(2, inputs * outputs, inputs));
     let prepared = prepare_linear(&weight, [outputs, inputs]).expect("weights of the shape");
     let shape = MatmulShape { precision, ..MatmulShape::linear(rows, [inputs, outputs]) };
