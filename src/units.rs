@@ -55,10 +55,11 @@ impl Units {
         Self { values, dim: self.dim }
     }
 
-    /// Appends a copy of the last vector.
-    pub fn repeat_last(&mut self) {
-        let start = self.values.len().saturating_sub(self.dim);
-        self.values.extend_from_within(start..);
+    /// Appends copies of the last vector until there are `count`.
+    pub fn repeat_last_until(&mut self, count: usize) {
+        while (1..count).contains(&self.count()) {
+            self.values.extend_from_within(self.values.len() - self.dim..);
+        }
     }
 
     /// In hops without pitch, keeps only the share `protect` of these vectors and takes the rest from `original`.
@@ -109,4 +110,24 @@ pub fn db_to_gain(db: f32) -> f32 {
 #[must_use]
 pub fn amplitude_to_db(amplitude: f32) -> f32 {
     20.0 * amplitude.max(1e-6).log10()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_unit_is_repeated_up_to_a_count_and_none_is_taken_away() {
+        let units = Units { values: vec![1.0, 2.0, 3.0, 4.0], dim: 2 };
+        let until = |count| {
+            let mut units = units.clone();
+            units.repeat_last_until(count);
+            units.values
+        };
+        assert_eq!(until(4), [1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0]);
+        assert_eq!(until(1), units.values);
+        let mut none = Units { values: Vec::new(), dim: 2 };
+        none.repeat_last_until(3);
+        assert!(none.values.is_empty(), "there is nothing to repeat");
+    }
 }

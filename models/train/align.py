@@ -14,7 +14,6 @@ from .common import DATA, DEVICE, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, set
 from .content import Content
 from .data import read, resample, shards, write
 from .dataset import LAG, LATENT_HZ, between
-from .features import pitches, voiced_as
 from .nets.hubert import EDGE
 
 REACH = 8  # frames of 10 ms that a latent may move either way
@@ -39,14 +38,12 @@ def path(cost: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def guess(content, audio: np.ndarray, f0: np.ndarray, lag: float) -> np.ndarray:
-    """The latent at 100 Hz that the networks hear; joe trails by `lag`, and so does his pitch."""
+def guess(content, audio: np.ndarray) -> np.ndarray:
+    """The latent at 100 Hz that the units tell."""
     units = len(audio) // UNIT_HOP
     sound = np.pad(audio.astype(np.float32) / 32768, (0, EDGE))[: units * UNIT_HOP + EDGE]
-    at = np.arange(2 * units) + round(lag * 100)
-    f0 = f0[np.clip(at, 0, len(f0) - 1)] * (at < len(f0))
-    heard = content.hubert(torch.from_numpy(sound)[None].to(DEVICE)).repeat_interleave(2, 1)
-    return content.enc_p(heard, torch.from_numpy(f0)[None].to(DEVICE))[0].T.float().cpu().numpy()
+    told = content.direct(content.hubert(torch.from_numpy(sound)[None].to(DEVICE)))
+    return told[0].repeat_interleave(2, 0).cpu().numpy()
 
 
 def shifts(guessed: np.ndarray, latent: np.ndarray, lag: float, spread: np.ndarray) -> np.ndarray:
@@ -63,12 +60,12 @@ def spreads(content) -> np.ndarray:
     if not path.exists():
         off = []
         for name in ("pairs-000", "joe-000"):
-            for utterance, f0 in zip(read(name), pitches(name)):
+            for utterance in read(name):
                 audio = utterance.get("other", utterance.get("joe"))
                 if name == "joe-000":
                     audio = resample(audio.astype(np.float32), OUTPUT_HZ, INPUT_HZ)
                 lag = LAG.get(name.split("-")[0], 0.0)
-                guessed = guess(content, audio, f0, lag)
+                guessed = guess(content, audio)
                 at = (np.arange(len(guessed)) + 0.5) * 0.01 + lag
                 off.append(guessed - between(utterance["latent"], at * LATENT_HZ - 0.5))
         np.save(path, np.concatenate(off).std(0))
@@ -78,8 +75,8 @@ def spreads(content) -> np.ndarray:
 def aligned(content, name: str) -> list[dict]:
     lag, spread = LAG[name.split("-")[0]], spreads(content)
     out = []
-    for utterance, f0, source in zip(read(name), pitches(name), pitches(name, "other")):
-        guessed = guess(content, utterance["other"], voiced_as(f0, source, lag), lag)
+    for utterance in read(name):
+        guessed = guess(content, utterance["other"])
         out.append({"shift": shifts(guessed, utterance["latent"], lag, spread).astype(np.int8)})
     return out
 

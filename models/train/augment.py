@@ -120,7 +120,7 @@ def perturb(x):
 
 
 def changed(x):
-    x = sometimes(x, lambda y: formants(y, torch.exp(uniform(y, math.log(0.78), math.log(1.28)))), 0.7)
+    x = sometimes(x, lambda y: formants(y, torch.exp(uniform(y, math.log(0.87), math.log(1.15)))), 0.5)
     x = sometimes(x, lambda y: filtered(y, torch.randn(len(y), 10, device=y.device) * 0.45), 0.6)
     x = sometimes(x, low_passed, 0.15)
     x = sometimes(x, room, 0.2)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .augment import perturb
-from .cache import Cache
+from .cache import UNITS, Cache
 from .common import DEVICE, RUNS, load, save, schedule, setup
 from .dataset import Corpus, stack
 from .features import TEACHER_DIM
@@ -25,15 +25,33 @@ from .nets.rvc import LATENT, TextEncoder
 from .resident import Resident
 
 PHONES = 160
+WARM_UP = 50  # steps
 SPARSE = 3  # one in so many utterances trains the text encoder
 
 
 class Content(nn.Module):
     def __init__(self):
         super().__init__()
-        self.hubert, self.enc_p = Hubert(), TextEncoder()
+        self.hubert, self.enc_p, self.sparse = Hubert(), TextEncoder(), SPARSE
         self.phone, self.heard = nn.Linear(UNIT, PHONES), nn.Linear(UNIT, TEACHER_DIM)
         self.direct = nn.Linear(UNIT, LATENT)  # keeps the units themselves close to the latent
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.sparse == 1:  # the encoder is not what learns
+            self.hubert.eval()
+        return self
+
+    def begin_with(self, taught):
+        """The first layers as `filters` taught them, and what they say, log mel spectra, as the projection's first values."""
+        projection, norm, told = self.hubert.feature_projection, *(
+            {name.split(".")[1]: value for name, value in taught["told"].items() if name.startswith(part)} for part in "01"
+        )
+        self.hubert.feature_extractor.load_state_dict(taught["filters"])
+        projection.layer_norm.load_state_dict(norm)
+        with torch.no_grad():
+            for name, value in projection.projection.named_parameters():
+                value[: len(told[name])] = told[name]
 
     def units(self, batch):
         return self.hubert.units(batch["frames"]) if "frames" in batch else self.hubert(batch["audio"])
@@ -42,7 +60,7 @@ class Content(nn.Module):
         """Units of all, and the latent of some: the text encoder costs as much as the encoder and learns faster. It attends to
         all that there is, so several stretches in a row teach it long recordings."""
         units = self.units(batch)
-        some, f0 = units[::SPARSE].repeat_interleave(2, 1), batch["f0"][::SPARSE]
+        some, f0 = units[:: self.sparse].repeat_interleave(2, 1), batch["f0"][:: self.sparse]
         rows = random.choice([n for n in (1, 2, 4) if len(some) % n == 0]) if self.training else 1
         latent = self.enc_p(some.reshape(-1, rows * some.shape[1], UNIT), f0.reshape(-1, rows * f0.shape[1]))
         return units, latent.transpose(1, 2).reshape(*f0.shape, LATENT)
@@ -52,12 +70,11 @@ class Optimizer:
     """Muon for the matrices of the encoder's layers, AdamW for the rest."""
 
     def __init__(self, model, rate):
-        matrices = {n: p for n, p in model.hubert.encoder.layers.named_parameters() if p.dim() == 2}
-        rest = [p for p in model.parameters() if all(p is not m for m in matrices.values())]
-        self.parts = [
-            torch.optim.Muon(matrices.values(), rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, rate, betas=(0.9, 0.98), weight_decay=0.01),
-        ]
+        matrices = [p for p in model.hubert.encoder.layers.parameters() if p.dim() == 2 and p.requires_grad]
+        rest = [p for p in model.parameters() if p.requires_grad and all(p is not m for m in matrices)]
+        self.parts = [torch.optim.AdamW(rest, rate, betas=(0.9, 0.98), weight_decay=0.01)]
+        if matrices:
+            self.parts.append(torch.optim.Muon(matrices, rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
 
     def step(self, rate):
         for part in self.parts:
@@ -90,12 +107,12 @@ def head_losses(model, units, batch, latent_scale):
 def losses(model, batch, latent_scale, listener=None):
     units, latent = model(batch)
     units, latent = units.float(), latent.float()
-    target, on = batch["latent"][::SPARSE] / latent_scale, batch["latent_on"][::SPARSE]
+    target, on = batch["latent"][:: model.sparse] / latent_scale, batch["latent_on"][:: model.sparse]
     near = F.mse_loss(latent / latent_scale, target, reduction="none").mean(-1)
     parts = head_losses(model, units, batch, latent_scale) | {"latent": masked(near, on)}
     total = parts["phone"] + 0.5 * parts["heard"] + 2 * parts["latent"] + 0.5 * parts["direct"]
     if listener:
-        parts["sound"] = listener(latent, batch["latent"][::SPARSE], on, batch["f0"][::SPARSE])
+        parts["sound"] = listener(latent, batch["latent"][:: model.sparse], on, batch["f0"][:: model.sparse])
         total = total + parts["sound"]
     hit = (model.phone(units).argmax(-1) == batch["phone"])[batch["phone"] >= 0].float().mean()
     return total, {k: v.detach() for k, v in parts.items()} | {"hit": hit}
@@ -142,10 +159,11 @@ def main() -> None:
     args.add_argument("--steps", type=int, default=20_000)
     args.add_argument("--minutes", type=float, help="train for so long instead")
     args.add_argument("--batch", type=int, default=12)
-    args.add_argument("--units", type=int, default=200)
+    args.add_argument("--units", type=int, default=UNITS)
     args.add_argument("--rate", type=float, default=2e-4)
     args.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     args.add_argument("--cached", action="store_true", help="train on what `cache` wrote; the first layers stay as they are")
+    args.add_argument("--text", action="store_true", help="train the text encoder alone, on units as they are")
     args.add_argument("--listen", action="store_true", help="judge by the sound too, as the generator of `vocoder` makes it")
     args = args.parse_args()
     path = RUNS / "content.pt"
@@ -154,17 +172,20 @@ def main() -> None:
     base = state.get("base", 0)  # steps of those before, when it goes on from a pack
     rng = setup(100 + step)
     corpus, model = Corpus(), Content().to(DEVICE)
+    model.hubert.feature_extractor.requires_grad_(not args.cached)
+    if args.text:
+        model.requires_grad_(False).enc_p.requires_grad_(True)
+        model.sparse = 1
     fast = torch.bfloat16
     optimizer = Optimizer(model, args.rate)
-    if step:
+    if not step:
+        model.begin_with(load(RUNS / "filters.pt"))
+    else:
         model.load_state_dict(state["model"])
-        if "optimizer" in state:  # else the network alone was brought here
+        if len(state.get("optimizer", [])) == len(optimizer.parts):  # else the network alone was brought here
             optimizer.load_state_dict(state["optimizer"])
-    spoken = next(i for i in corpus.items if "latent" in i)
-    scale = state["scale"] if "scale" in state else torch.from_numpy(spoken["latent"].astype("float32")).std()
-    scale = scale.to(DEVICE)
-    check = to_device(stack([corpus.cut(i, setup(5), args.units, 1.0) for i in corpus.valid[::5][:24]]))
-    model.hubert.feature_extractor.requires_grad_(not args.cached)
+    scale = (state["scale"] if "scale" in state else corpus.spread()).to(DEVICE)
+    check = to_device(stack([corpus.cut(i, setup(5), UNITS, 1.0) for i in corpus.valid[::5][:24]]))
     listener = Listener().to(DEVICE).eval() if args.listen else None
     speech = batches(args, corpus, model, rng)
 
@@ -196,7 +217,7 @@ def main() -> None:
             total, parts = losses(model, batch, scale, listener)
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(rate * schedule(step - first, done(), 200))
+        optimizer.step(rate * schedule(step - first, done(), WARM_UP))
         step, count, finished = step + 1, count + 1, done() >= 1
         for key, value in parts.items():
             sums[key] = sums.get(key, 0.0) + value

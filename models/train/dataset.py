@@ -7,6 +7,7 @@ from .common import DATA, INPUT_HZ, JOE_HOP, JOE_HZ, OUTPUT_HZ, UNIT_HOP
 from .data import read, resample, shards
 from .features import TEACHER_DIM, pitches, voiced_as
 from .nets.hubert import EDGE
+from .sinc import sounded
 
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
@@ -58,6 +59,12 @@ class Corpus:
         quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
         self.silence = np.concatenate(quiet) if quiet else None
 
+    def spread(self) -> torch.Tensor:
+        """How far each value of joe's latent varies. It matters little to words how much: those that vary least weigh as those
+        that vary ten times as far."""
+        some = [item["latent"].astype(np.float32) for item in self.items[::7] if "latent" in item]
+        return torch.from_numpy(np.concatenate(some).std(0))
+
     def sources(self, name, utterance, heard, pitch, source_pitch, shift):
         """The utterance as the encoder may meet it: spoken by another voice, by joe, or both."""
         target, out = {}, []
@@ -97,9 +104,7 @@ class Corpus:
         return rng.uniform(-0.2, max(0.0, len(item["audio"]) / INPUT_HZ - units * UNIT_HOP / INPUT_HZ * speed))
 
     def audio(self, item, start: float, units: int, speed: float) -> np.ndarray:
-        at = start + (np.arange(units * UNIT_HOP + EDGE) / INPUT_HZ) * speed
-        audio = np.interp(at * INPUT_HZ, np.arange(len(item["audio"])), item["audio"], left=0, right=0) / 32768
-        return audio.astype(np.float32)
+        return played(item["audio"], start, units * UNIT_HOP + EDGE, speed)
 
     def targets(self, item, start: float, units: int, speed: float) -> dict:
         """What the networks shall make of a stretch."""
@@ -123,6 +128,14 @@ class Corpus:
             phone = item["phone"][np.clip(((unit_at + item["lag"]) * LATENT_HZ).astype(int), 0, len(item["phone"]) - 1)]
             out["phone"] = np.where(known[::2] > 0, phone, -1)
         return out
+
+
+def played(audio: np.ndarray, start: float, count: int, speed: float) -> np.ndarray:
+    """`count` samples of 16-bit sound from `start` seconds on, `speed` times as fast, with silence around it."""
+    at = start * INPUT_HZ + np.arange(count) * speed
+    sound, end = torch.from_numpy(audio), len(audio) - 1
+    sample = lambda whole: sound[whole.clamp(0, end)] * ((whole >= 0) & (whole <= end))  # noqa: E731
+    return (sounded(sample, torch.from_numpy(at)[None], torch.tensor([speed]))[0] / 32768).float().numpy()
 
 
 def moved(item: dict, shift: np.ndarray) -> dict:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .augment import perturb, repitched
 from .common import DEVICE, FRAME_HOP, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
 from .content import Content
-from .dataset import LATENT_HZ, Corpus, between
+from .dataset import LATENT_HZ, Corpus, between, played
 from .features import voiced_as
 from .nets.discriminator import Judges, generator_loss, judge_loss
 from .nets.hubert import EDGE
@@ -38,8 +38,7 @@ class Joined(Corpus):
         length = len(item["sound"]) / OUTPUT_HZ
         start = rng.uniform(-0.1, max(0.0, length - frames * 0.01 * speed))  # of the segment, in joe's time
         source_at = start - item["lag"] - BEFORE * 0.02 * speed
-        at = (source_at + np.arange(units * UNIT_HOP + EDGE) / INPUT_HZ * speed) * INPUT_HZ
-        audio = np.interp(at, np.arange(len(item["audio"])), item["audio"], left=0, right=0) / 32768
+        audio = played(item["audio"], source_at, units * UNIT_HOP + EDGE, speed)
         frame_at = start + (np.arange(-AROUND, frames + AROUND) + 0.5) * 0.01 * speed
         there = frame_at - item["lag"]
         if item.get("shift") is not None:

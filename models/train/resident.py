@@ -8,6 +8,7 @@ from .common import DEVICE, INPUT_HZ, UNIT_HOP
 from .dataset import BEGIN, LATENT_HZ, Corpus
 from .features import TEACHER_DIM
 from .nets.hubert import EDGE
+from .sinc import sounded
 
 SURROUNDED = 0.3  # of the stretches begin, and as many end, mirrored, as recordings are continued where they are converted
 BEYOND = 0.6  # seconds of silence before and after what is said
@@ -55,7 +56,7 @@ class Resident:
 
         items = torch.multinomial(self.chances, size, replacement=True)
         length = (self.audio.length[items] / INPUT_HZ)[:, None]
-        speed = torch.where(draw(0, 1) < 0.7, torch.exp(draw(math.log(0.8), math.log(1.3))), 1.0)
+        speed = torch.where(draw(0, 1) < 0.5, torch.exp(draw(math.log(0.88), math.log(1.14))), 1.0)
         window = units * UNIT_HOP / INPUT_HZ
         start = -BEYOND + draw(0, 1) * ((length - window * speed).clamp(min=0) + 2 * BEYOND)
         first = torch.where(draw(0, 1) < SURROUNDED, draw(0.3, 1.5), -1.0)
@@ -71,7 +72,7 @@ class Resident:
 
         at, _ = source(units * UNIT_HOP + EDGE, 1 / INPUT_HZ, 0.0)
         inside = (at >= 0) & (at < length)
-        audio = self.audio.between(items, at * INPUT_HZ) / 32768 * inside
+        audio = sounded(lambda whole: self.audio.nearest(items, whole), at * INPUT_HZ, speed.flatten()) / 32768 * inside
         unit_at, plain = source(units, UNIT_HOP / INPUT_HZ)
         unit_inside = (unit_at >= 0) & (unit_at < length)
         frame_at, frame_plain = source(2 * units, UNIT_HOP / INPUT_HZ / 2)

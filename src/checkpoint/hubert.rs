@@ -184,8 +184,8 @@ mod limit {
     pub const LAYERS: usize = 64;
     pub const WIDTH: usize = 8192;
     pub const CONVOLUTIONS: usize = 16;
-    pub const STRIDE: usize = 64;
-    pub const TAPS: usize = 64;
+    pub const STRIDE: usize = 320;
+    pub const TAPS: usize = 512;
     /// More than an hour of frames.
     pub const SPAN: u64 = 1 << 18;
 }

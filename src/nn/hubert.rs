@@ -205,6 +205,12 @@ impl<B: VoiceOps> Hubert<B> {
         self.unit_dim
     }
 
+    /// Samples that one frame sees: 400 in the published encoder.
+    #[must_use]
+    pub fn reach_samples(&self) -> usize {
+        self.features.reach()
+    }
+
     /// Frames that `samples` give: `floor((samples - 400) / 320) + 1` in the published encoder.
     #[must_use]
     pub fn frames(&self, samples: usize) -> usize {
@@ -403,12 +409,8 @@ impl FirstConvolution {
 /// One post-norm transformer layer.
 #[derive(Clone, Debug)]
 struct Layer<B: VoiceOps> {
-    query: Linear<B>,
-    key: Linear<B>,
-    value: Linear<B>,
-    out: Linear<B>,
-    heads: usize,
-    attention_span: Option<[usize; 2]>,
+    /// `None` where it would add nothing: all of its output's weights are zero.
+    attention: Option<Attention<B>>,
     attention_norm: LayerNorm<B>,
     widen: Linear<B>,
     narrow: Linear<B>,
@@ -418,43 +420,78 @@ struct Layer<B: VoiceOps> {
 impl<B: VoiceOps> Layer<B> {
     fn load(weights: &Weights<'_>, config: &EncoderConfig, precision: Precision, device: &B::Device) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let attention = weights.child("attention");
-        let feed_forward = weights.child("feed_forward");
-        let linear =
-            |weights: &Weights<'_>, name, shape| Linear::load_for(&weights.child(name), shape, precision, device);
-        let square = |name| linear(&attention, name, [hidden, hidden]);
+        let (attention, feed_forward) = (weights.child("attention"), weights.child("feed_forward"));
+        let linear = |name, shape| Linear::load_for(&feed_forward.child(name), shape, precision, device);
         let norm = |name| {
             LayerNorm::load(&weights.child(name), ["weight", "bias"], hidden, config.layer_norm_eps as f32, device)
         };
         Ok(Self {
-            query: square("q_proj")?,
-            key: square("k_proj")?,
-            value: square("v_proj")?,
-            out: square("out_proj")?,
-            heads: config.heads,
-            attention_span: config.attention_span,
+            attention: (!Attention::<B>::adds_nothing(&attention, hidden)?)
+                .then(|| Attention::load(&attention, config, precision, device))
+                .transpose()?,
             attention_norm: norm("layer_norm")?,
-            widen: linear(&feed_forward, "intermediate_dense", [inner, hidden])?,
-            narrow: linear(&feed_forward, "output_dense", [hidden, inner])?,
+            widen: linear("intermediate_dense", [inner, hidden])?,
+            narrow: linear("output_dense", [hidden, inner])?,
             final_norm: norm("final_layer_norm")?,
         })
     }
 
     /// `[1, frames, hidden]` to the same.
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let attended = self.out.fused(self.attend(x.clone()), Fused::default().plus(x));
+        let attended = match &self.attention {
+            Some(attention) => attention.forward(x),
+            None => x,
+        };
         let x = self.attention_norm.forward(attended);
         let inner = self.widen.fused(x.clone(), Fused::after(Activation::Gelu));
         self.final_norm.forward(self.narrow.fused(inner, Fused::default().plus(x)))
     }
+}
 
-    /// Every frame looks at every frame in sight, in `heads` parts.
+/// Every frame looks at every frame in sight.
+#[derive(Clone, Debug)]
+struct Attention<B: VoiceOps> {
+    query: Linear<B>,
+    key: Linear<B>,
+    value: Linear<B>,
+    out: Linear<B>,
+    heads: usize,
+    span: Option<[usize; 2]>,
+}
+
+impl<B: VoiceOps> Attention<B> {
+    /// Whether no weight of its output is other than zero, as in encoders that were trained without attention.
+    fn adds_nothing(weights: &Weights<'_>, hidden: usize) -> Result<bool> {
+        let out = weights.child("out_proj");
+        let zero = |values: Vec<f32>| values.iter().all(|value| *value == 0.0);
+        Ok(zero(out.load("weight", &[hidden, hidden])?) && (!out.has("bias") || zero(out.load("bias", &[hidden])?)))
+    }
+
+    fn load(weights: &Weights<'_>, config: &EncoderConfig, precision: Precision, device: &B::Device) -> Result<Self> {
+        let hidden = config.hidden_size;
+        let linear = |name| Linear::load_for(&weights.child(name), [hidden, hidden], precision, device);
+        Ok(Self {
+            query: linear("q_proj")?,
+            key: linear("k_proj")?,
+            value: linear("v_proj")?,
+            out: linear("out_proj")?,
+            heads: config.heads,
+            span: config.attention_span,
+        })
+    }
+
+    /// `x` and what it sees.
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.out.fused(self.attend(x.clone()), Fused::default().plus(x))
+    }
+
+    /// In `heads` parts.
     fn attend(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let size = x.dims()[2] / self.heads;
         let scale = 1.0 / (size as f32).sqrt();
         let (query, key) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
         let value = self.value.forward(x);
-        let spec = AttentionSpec { heads: self.heads, scale, span: self.attention_span };
+        let spec = AttentionSpec { heads: self.heads, scale, span: self.span };
         <B as VoiceOps>::attention(query, key, value, None, spec)
     }
 }
@@ -489,5 +526,24 @@ mod tests {
         recorded.check("mid.feature_projection", projected.clone(), TOLERANCE);
         let position = encoder.position.fused(projected.swap_dims(1, 2), Fused::after(Activation::Gelu));
         recorded.check("mid.pos_conv", position.swap_dims(1, 2), TOLERANCE);
+    }
+
+    #[test]
+    fn attention_that_adds_nothing_is_left_out() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder/model.safetensors");
+        let file = EncoderCheckpoint::open(path).expect("an encoder");
+        let (weights, device) = (file.tensors.weights(), Default::default());
+        let mut layer = |i| {
+            let weights = weights.child("encoder").child("layers").child(i);
+            let mut layer =
+                Layer::<Cpu>::load(&weights, &file.config, Precision::Full, &device).expect("a transformer layer");
+            let x = Tensor::random([1, 30, file.config.hidden_size], burn::tensor::Distribution::Default, &device);
+            let without = crate::nn::values(layer.forward(x.clone()));
+            assert!(layer.attention.is_none(), "the voice inside was trained without");
+            let attention = Attention::load(&weights.child("attention"), &file.config, Precision::Full, &device);
+            layer.attention = Some(attention.expect("attention"));
+            assert_eq!(without, crate::nn::values(layer.forward(x)), "layer {i}");
+        };
+        (0..file.config.layers).for_each(&mut layer);
     }
 }

@@ -31,7 +31,7 @@ use crate::error::Result;
 use crate::nn::ops::VoiceOps;
 use crate::params::{ConversionParams, TRANSPOSE_SEMITONES};
 use crate::telemetry::{Listener, Stage, StageTimes};
-use crate::units::{HOP_SAMPLES, Pitch, Units, semitones_to_ratio};
+use crate::units::{HOP_SAMPLES, HOPS_PER_UNIT, Pitch, Units, semitones_to_ratio};
 use pitch::Tracker;
 use retrieval::{Retrieval, SmallCell};
 use synth::{Rendering, Synth};
@@ -111,9 +111,9 @@ impl<B: VoiceOps> Converter<B> {
     ) -> Result<(Units, Pitch)> {
         let mut units = times.measure(Stage::Units, || self.units.extract_telling(window.audio, progress))?;
         if window.repeat_last_unit {
-            units.repeat_last();
+            units.repeat_last_until(window.pitch.f0_hz.len().div_ceil(HOPS_PER_UNIT));
         }
-        let hops = window.pitch.f0_hz.len().min(crate::units::HOPS_PER_UNIT * units.count());
+        let hops = window.pitch.f0_hz.len().min(HOPS_PER_UNIT * units.count());
         let pitch = window.pitch.slice(0, hops);
         let content = times.measure(Stage::Retrieval, || self.retrieve(&units, window, &pitch, params));
         Ok((content, pitch))

@@ -84,9 +84,6 @@ const RENDER_SHARE: f64 = 0.85;
 /// Level of a hop below which it does not tell who speaks, as a share of the loudest: -26 dB.
 const SPEECH: f32 = 0.05;
 
-/// Audio after a window's last hop with which the encoder's units cover that hop.
-const UNIT_REACH: usize = 400;
-
 impl<B: VoiceOps> Converter<B> {
     /// Converts a whole recording. `progress` hears the share done, 0..=1, often enough that its error ends the conversion
     /// within about a second: while pitch and content are read, and after each stretch that is generated.
@@ -107,7 +104,9 @@ impl<B: VoiceOps> Converter<B> {
         let mut times = StageTimes::default();
 
         let audio = times.measure(Stage::Source, || source::prepare(recording))?;
-        let padded = pad(&audio, sizes.pad, sizes.pad + HOP_SAMPLES + UNIT_REACH, Edge::Reflect);
+        // Audio after a window's last hop with which units cover that hop.
+        let reach = self.units.reach_samples();
+        let padded = pad(&audio, sizes.pad, sizes.pad + HOP_SAMPLES + reach, Edge::Reflect);
         let tracked = &padded[..audio.len() + 2 * sizes.pad];
         let inside = sizes.pad / HOP_SAMPLES..sizes.pad / HOP_SAMPLES + audio.len() / HOP_SAMPLES + 1;
         let (f0_hz, pitch) = times.measure(Stage::Pitch, || {
@@ -128,7 +127,7 @@ impl<B: VoiceOps> Converter<B> {
         let samples = audio.len().max(1) as f64;
         for piece in pieces(&audio, sizes) {
             let window = match params.lengths {
-                Lengths::Exact => exact_window(&padded, &pitch, &piece, sizes),
+                Lengths::Exact => exact_window(&padded, &pitch, &piece, reach, sizes),
                 Lengths::Reference => reference_window(tracked, &pitch, &piece, audio.len(), sizes),
             };
             let told = &mut |share: f64| {
@@ -204,10 +203,16 @@ fn place(curve: &[f32], padded: usize, sizes: WindowSizes) -> Vec<f32> {
 }
 
 /// The window around `piece` whose rendering lasts as long as the piece, to the hop above.
-fn exact_window<'a>(padded: &'a [f32], pitch: &Pitch, piece: &Range<usize>, sizes: WindowSizes) -> Window<'a> {
+fn exact_window<'a>(
+    padded: &'a [f32],
+    pitch: &Pitch,
+    piece: &Range<usize>,
+    reach: usize,
+    sizes: WindowSizes,
+) -> Window<'a> {
     let (first_hop, pad_hops) = (piece.start / HOP_SAMPLES, sizes.pad / HOP_SAMPLES);
     let hops = piece.len().div_ceil(HOP_SAMPLES) + 2 * pad_hops;
-    let end = (piece.start + hops * HOP_SAMPLES + UNIT_REACH).min(padded.len());
+    let end = (piece.start + hops * HOP_SAMPLES + reach).min(padded.len());
     window(&padded[piece.start..end], pitch.slice(first_hop, hops), pad_hops)
 }
 

@@ -22,6 +22,12 @@ impl<B: VoiceOps> UnitEncoder<B> {
         Self { hubert }
     }
 
+    /// Samples that one unit sees: 400 in the published encoder.
+    #[must_use]
+    pub fn reach_samples(&self) -> usize {
+        self.hubert.reach_samples()
+    }
+
     /// The units of 16 kHz audio, one per 20 ms.
     ///
     /// # Errors
