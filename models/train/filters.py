@@ -1,7 +1,7 @@
 """python -m train.filters: the encoder's first layers, taught to hear what a mel filterbank hears.
 
-Learned from nothing, with the words as the only teacher, they blur what is short: the same small network tells joe's words from
-log mel spectra with a third of the errors. So they learn those spectra first, from perturbed sound of any kind, in minutes.
+Learned from nothing, with phones as the teacher, they blur what is short: from log mel spectra the same small network says joe's
+words with half of the errors. So they learn those spectra first, from perturbed sound of any kind, in minutes.
 """
 
 import argparse

@@ -1,8 +1,7 @@
 """python -m train.spectra: what follows the encoder's first layers, taught from spectra instead of sound.
 
-The first layers say log mel spectra by now (`filters`). Perturbing a spectrum costs next to nothing, and units drawn one by one
-from all speech teach more than stretches of it: three minutes of two cores do what an hour of `content` does. `content` then
-goes on from what this leaves, with the text encoder and with the sound as the first layers really hear it.
+The first layers say log mel spectra by now (`filters`). Perturbing a spectrum costs next to nothing, and units can be drawn one by
+one from all speech. `content` goes on from what this leaves, with the text encoder and the sound as the first layers hear it.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setu
 from .content import WARM_UP, Content
 from .dataset import LATENT_HZ, WORTH, Corpus, between
 from .filters import BANDS, FLOOR, HOP, PER_UNIT, WINDOW, Spectra
-from .nets.hubert import POSITION_AHEAD, POSITION_TAPS, UNIT, WIDTH
+from .nets.hubert import EDGE, POSITION_AHEAD, POSITION_TAPS, UNIT, WIDTH
 from .nets.rvc import LATENT
 
 PER_HOP = UNIT_HOP // HOP  # spectra from one unit to the next
@@ -26,6 +25,7 @@ BACK = POSITION_TAPS // 2  # units
 SEEN = BACK + 1 + POSITION_AHEAD
 FRAMES = PER_HOP * (SEEN - 1) + PER_UNIT  # spectra that a unit is told from
 PERTURBED = 0.7
+HEADS_FIRST = 300  # steps
 
 
 class Units:
@@ -94,11 +94,11 @@ def perturb(spectra):
 class Upper(nn.Module):
     """The encoder from its projection's values on, one unit at a time, and what is told from a unit."""
 
-    def __init__(self, content: Content, taught: dict):
+    def __init__(self, content: Content, mean: torch.Tensor, deviation: torch.Tensor):
         super().__init__()
         self.encoder, self.projection, self.phone = content.hubert.encoder, content.hubert.final_proj, content.phone
         self.halves = nn.Linear(UNIT, 2 * LATENT)
-        self.mean, self.deviation = taught["mean"].to(DEVICE), taught["deviation"].to(DEVICE)
+        self.mean, self.deviation = mean, deviation
 
     def forward(self, spectra):
         said = [spectra[:, PER_HOP * k : PER_HOP * k + PER_UNIT].flatten(1) for k in range(SEEN)]
@@ -111,6 +111,25 @@ class Upper(nn.Module):
             x = layer(x)
         unit = self.projection(x[:, 0])
         return self.phone(unit), self.halves(unit)
+
+
+@torch.no_grad()
+def said(content: Content, corpus: Corpus, spectra: Spectra):
+    """Mean and deviation of the spectra that the encoder's first layers say: the line that fits best."""
+    length = 100 * UNIT_HOP + EDGE
+    some = [item["audio"] for item in corpus.items if len(item["audio"]) > length]
+    audio = np.stack([a[len(a) - length :] for a in some[:: max(1, len(some) // 100)]]).astype(np.float32) / 32768
+    audio = torch.from_numpy(audio * 10 ** -np.random.default_rng(0).uniform(0, 1, (len(audio), 1)).astype(np.float32)).to(DEVICE)
+    hubert = content.hubert.eval()
+    told = hubert.feature_projection(hubert.feature_extractor(audio)).flatten(0, 1)[:, : PER_UNIT * BANDS]
+    true = spectra(audio).flatten(0, 1)
+    content.train()
+    apart = told - told.mean(0)
+    deviation = (apart * true).mean(0) / apart.square().mean(0)
+    mean = true.mean(0) - deviation * told.mean(0)
+    left = ((true - mean) / deviation - told).square().mean()
+    print(f"the first layers say spectra with an error of {left:.3f}", flush=True)
+    return mean, deviation
 
 
 def losses(phone, latent, wanted_phone, wanted_latent):
@@ -126,7 +145,7 @@ def main() -> None:
     args.add_argument("--rate", type=float, default=1.5e-3)
     args.add_argument("--every", type=int, default=500)
     args = args.parse_args()
-    path, taught = RUNS / "content.pt", load(RUNS / "filters.pt")
+    path = RUNS / "content.pt"
     state = load(path) or {"step": 0}
     step = first = state["step"]
     setup(700 + step)
@@ -135,13 +154,17 @@ def main() -> None:
     held = Units([item for item in corpus.valid if "latent" in item][::3], spectra)
     if step:
         content.load_state_dict(state["model"])
-    content.begin_with(taught)
+    else:
+        content.begin_with(load(RUNS / "filters.pt"))
+    mean, deviation = said(content, corpus, spectra)
     scale = state["scale"] if "scale" in state else corpus.spread()
     middle = units.latent[::7].float().mean(0).view(2, LATENT).mean(0)
-    upper = Upper(content, taught).to(DEVICE)
+    upper = Upper(content, mean, deviation).to(DEVICE)
     if "halves" in state:
         upper.halves.load_state_dict(state["halves"])
     learned = [p for p in upper.parameters() if p.requires_grad]
+    body = [*upper.encoder.parameters(), *upper.projection.parameters()]
+    settled = first + HEADS_FIRST if step and "halves" not in state else first  # a pack has no heads
     optimizer = torch.optim.AdamW(learned, args.rate, betas=(0.9, 0.98), weight_decay=0.05)
 
     def targets(of: Units, some):
@@ -177,6 +200,9 @@ def main() -> None:
         phone, near = losses(*told, *targets(units, some))
         optimizer.zero_grad()
         (phone + near).backward()
+        if step < settled:
+            for parameter in body:
+                parameter.grad = None
         nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         step, count, total = step + 1, count + 1, total + [phone.item(), near.item()]

@@ -1,8 +1,8 @@
 """A small HuBERT for streaming: frame-wise norms, attention that looks back only, a short positional convolution.
 
 A unit of 20 ms sees 45 ms past its end: 1 frame through the positional convolution, 25 ms through the first layers. These
-begin as a mel filterbank of 20 ms windows every 5 ms: their few layers hear consonants that HuBERT's seven, learned from
-nothing, blur.
+begin as a mel filterbank of 20 ms windows every 5 ms: these three layers hear consonants that seven, learned from nothing,
+blurred.
 """
 
 import math
@@ -162,7 +162,7 @@ def drop(x, training):
 
 
 class Layer(nn.Module):
-    """Its attention adds nothing: with some hours of speech it learns sentences by heart, and hears strangers worse."""
+    """Its attention adds nothing: it took half of the time, and in that time taught less."""
 
     def __init__(self):
         super().__init__()
