@@ -137,7 +137,7 @@ fn shifts(source: &Arc<dyn Source>, manner: &Manner, text: &str, pitches: &Arc<U
 #[test]
 fn a_speakers_pitch_is_found_before_the_first_sound_and_remembered() {
     let runtime = runtime();
-    let server = Server::wyoming(free_port());
+    let server = Server::steady_wyoming(free_port());
     let (espeak, piper) = (open("espeak-ng"), open(&format!("wyoming=127.0.0.1:{}", server.port)));
     let pitches = Arc::default();
     let of = |voice: &str| Manner { voice: Some(voice.into()), ..Manner::default() };

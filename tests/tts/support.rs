@@ -86,10 +86,19 @@ impl Server {
     }
 
     pub fn wyoming(port: u16) -> Self {
+        Self::wyoming_with(port, &[])
+    }
+
+    /// Says the same text the same way each time.
+    pub fn steady_wyoming(port: u16) -> Self {
+        Self::wyoming_with(port, &["--noise-scale", "0", "--noise-w-scale", "0"])
+    }
+
+    fn wyoming_with(port: u16, options: &[&str]) -> Self {
         let (model, uri) = (model(), format!("tcp://127.0.0.1:{port}"));
         let folder = model.parent().expect("a folder").to_str().expect("a path");
         let voice = ["-m", "wyoming_piper", "--voice", "en_US-joe-medium", "--data-dir", folder];
-        Self::python(port, &[&voice[..], &["--download-dir", folder, "--uri", &uri]].concat())
+        Self::python(port, &[&voice[..], &["--download-dir", folder, "--uri", &uri], options].concat())
     }
 
     pub fn piper(port: u16) -> Self {
