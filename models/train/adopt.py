@@ -11,14 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from .common import RUNS, save
 from .content import Content
-from .nets.hubert import POSITION_TAPS
 from .nets.rvc import Voice
 
-POSITION = "encoder.pos_conv_embed.conv.weight"
 SHIPPED = Path(__file__).resolve().parents[1] / "default"
 
 
@@ -35,14 +32,6 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     return out
 
 
-def widened(state: dict) -> dict:
-    """A positional convolution of fewer taps says the same with zeros around."""
-    kernel = state[POSITION]
-    more = POSITION_TAPS // 2 - kernel.shape[-1] // 2
-    state[POSITION] = F.pad(kernel, (more, POSITION_TAPS - kernel.shape[-1] - more))
-    return state
-
-
 def voice_state(weight: dict) -> dict[str, torch.Tensor]:
     """The voice's tensors without the flow. A convolution's direction is stored at its own length, so magnitudes say nothing
     more."""
@@ -55,7 +44,7 @@ def main() -> None:
     args.add_argument("pack", nargs="?", type=Path, default=SHIPPED)
     pack = args.parse_args().pack
     content, voice, file = Content(), Voice(), torch.load(pack / "joe.pth", map_location="cpu", weights_only=False)
-    content.hubert.load_state_dict(widened(tensors(pack / "encoder/model.safetensors")))
+    content.hubert.load_state_dict(tensors(pack / "encoder/model.safetensors"))
     voice.load_state_dict(voice_state(file["weight"]))
     content.enc_p.load_state_dict(voice.enc_p.state_dict())
     steps = {stage: int(count) for stage, count in re.findall(r"(\w+) (\d+)", file["info"])}

@@ -1,4 +1,4 @@
-"""A small HuBERT for streaming: frame-wise norms, attention that looks back only, a short positional convolution.
+"""A small HuBERT for streaming: frame-wise norms, a short positional convolution, attention that adds nothing.
 
 A unit of 20 ms sees 45 ms past its end: 1 frame through the positional convolution, 25 ms through the first layers. These
 begin as a mel filterbank of 20 ms windows every 5 ms: these three layers hear consonants that seven, learned from nothing,
