@@ -75,10 +75,14 @@ impl<B: VoiceOps> Engine<B> {
         }
     }
 
-    /// The same, with encoders of some precision from now on.
+    /// The same, with encoders of some precision from now on: reduced, on GPUs that have it, all networks.
     #[must_use]
     pub fn with_encoder_precision(self, encoder_precision: Precision) -> Self {
-        Self { encoder_precision, ..self }
+        let device = match encoder_precision {
+            Precision::Full => self.device,
+            Precision::Reduced => B::reduced(&self.device),
+        };
+        Self { device, encoder_precision, ..self }
     }
 
     /// A converter over these models.
@@ -160,17 +164,18 @@ impl<B: VoiceOps> Engine<B> {
             TrackerFile::SwiftF0 => {
                 let loaded = match &self.swift_f0 {
                     Some(loaded) => loaded.clone(),
-                    None => Arc::new(SwiftF0::embedded(&self.device)?),
+                    None => Arc::new(SwiftF0::embedded(&B::beside(&self.device))?),
                 };
                 Tracker::SwiftF0(self.swift_f0.insert(loaded).clone())
             }
             TrackerFile::Network(network, path) => self.networks.get(path, path.clone(), || {
+                let device = B::beside(&self.device);
                 let file = PitchCheckpoint::open_as(path, *network)?;
                 let weights = file.tensors.weights();
                 Ok(match network {
-                    PitchNetwork::Rmvpe => Tracker::Rmvpe(Arc::new(Rmvpe::load(&weights, &self.device)?)),
-                    PitchNetwork::Fcpe => Tracker::Fcpe(Arc::new(Fcpe::load(&weights, &self.device)?)),
-                    PitchNetwork::Crepe => Tracker::Crepe(Arc::new(Crepe::load(&weights, &self.device)?)),
+                    PitchNetwork::Rmvpe => Tracker::Rmvpe(Arc::new(Rmvpe::load(&weights, &device)?)),
+                    PitchNetwork::Fcpe => Tracker::Fcpe(Arc::new(Fcpe::load(&weights, &device)?)),
+                    PitchNetwork::Crepe => Tracker::Crepe(Arc::new(Crepe::load(&weights, &device)?)),
                 })
             })?,
         })

@@ -5,17 +5,17 @@ use std::str::FromStr;
 
 use crate::error::Result;
 
-/// Where networks shall run, as a person names it: `cpu`, `cuda`, which is the first GPU, `cuda:N` or `auto`; with `+graphs`
-/// after a GPU, by our own kernels, told to it once.
+/// Where networks shall run, as a person names it: `cpu`, `cuda`, which is the first GPU, `cuda:N` or `auto`; with `+burn`
+/// after a GPU, by burn's kernels, each told to it anew, instead of our own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlaceChoice {
     /// The processor.
     #[default]
     Cpu,
-    /// An NVIDIA GPU, as CUDA counts.
+    /// An NVIDIA GPU, as CUDA counts: by our own kernels.
     Cuda(usize),
-    /// The same by our own kernels.
-    Graphs(usize),
+    /// The same by burn's.
+    Burn(usize),
     /// The first GPU, or, where there is none, the processor.
     Auto,
 }
@@ -25,23 +25,23 @@ pub enum PlaceChoice {
 pub enum Place {
     /// The processor: networks of [`Cpu`](crate::nn::Cpu).
     Cpu,
-    /// A GPU: networks of [`Cuda`](crate::nn::Cuda).
-    #[cfg(feature = "cuda")]
-    Cuda(burn_cuda::CudaDevice),
     /// A GPU: networks of [`Graphs`](crate::cuda::trace::Graphs).
     #[cfg(feature = "cuda-kernels")]
-    Graphs(crate::cuda::trace::TraceDevice),
+    Cuda(crate::cuda::trace::TraceDevice),
+    /// A GPU: networks of [`Cuda`](crate::nn::Cuda).
+    #[cfg(feature = "cuda")]
+    Burn(burn_cuda::CudaDevice),
 }
 
-/// What stands after a GPU whose networks run by our own kernels.
-const GRAPHS: &str = "+graphs";
+/// What stands after a GPU whose networks run by burn's kernels.
+const BURN: &str = "+burn";
 
 impl FromStr for PlaceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (gpu, kind): (_, fn(usize) -> Self) = match text.strip_suffix(GRAPHS) {
-            Some(gpu) => (gpu, Self::Graphs),
+        let (gpu, kind): (_, fn(usize) -> Self) = match text.strip_suffix(BURN) {
+            Some(gpu) => (gpu, Self::Burn),
             None => (text, Self::Cuda),
         };
         match (text, gpu, gpu.strip_prefix("cuda:").map(str::parse)) {
@@ -49,7 +49,7 @@ impl FromStr for PlaceChoice {
             ("auto", ..) => Ok(Self::Auto),
             (_, "cuda", _) => Ok(kind(0)),
             (_, _, Some(Ok(ordinal))) => Ok(kind(ordinal)),
-            _ => Err("expected `cpu`, `cuda`, `cuda:N`, one of these with `+graphs`, or `auto`".into()),
+            _ => Err("expected `cpu`, `cuda`, `cuda:N`, one of these with `+burn`, or `auto`".into()),
         }
     }
 }
@@ -59,7 +59,7 @@ impl fmt::Display for PlaceChoice {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
-            Self::Graphs(ordinal) => write!(f, "cuda:{ordinal}{GRAPHS}"),
+            Self::Burn(ordinal) => write!(f, "cuda:{ordinal}{BURN}"),
             Self::Auto => f.write_str("auto"),
         }
     }
@@ -69,10 +69,10 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(device) => write!(f, "cuda:{}", device.index),
             #[cfg(feature = "cuda-kernels")]
-            Self::Graphs(device) => write!(f, "cuda:{device}{GRAPHS}"),
+            Self::Cuda(device) => write!(f, "cuda:{device}"),
+            #[cfg(feature = "cuda")]
+            Self::Burn(device) => write!(f, "cuda:{}{BURN}", device.index),
         }
     }
 }
@@ -83,10 +83,10 @@ impl Place {
     pub fn memory_bytes(&self) -> Option<u64> {
         match self {
             Self::Cpu => None,
-            #[cfg(feature = "cuda")]
-            Self::Cuda(device) => crate::cuda::probe::memory_in_use(device.index).ok(),
             #[cfg(feature = "cuda-kernels")]
-            Self::Graphs(device) => crate::cuda::probe::memory_in_use(device.number).ok(),
+            Self::Cuda(device) => crate::cuda::probe::memory_in_use(device.number).ok(),
+            #[cfg(feature = "cuda")]
+            Self::Burn(device) => crate::cuda::probe::memory_in_use(device.index).ok(),
         }
     }
 }
@@ -101,7 +101,7 @@ impl PlaceChoice {
         match self {
             Self::Cpu => Ok(Place::Cpu),
             Self::Cuda(ordinal) => gpu(ordinal),
-            Self::Graphs(ordinal) => graphs(ordinal),
+            Self::Burn(ordinal) => burn(ordinal),
             Self::Auto => Ok(gpu(0).unwrap_or_else(|missing| {
                 tracing::warn!("networks run on the processor, since there is no GPU for them: {missing}");
                 Place::Cpu
@@ -110,24 +110,24 @@ impl PlaceChoice {
     }
 }
 
-#[cfg(feature = "cuda")]
-fn gpu(ordinal: usize) -> Result<Place> {
-    crate::cuda::networks::device(ordinal).map(Place::Cuda).map_err(crate::cuda::Gap::into_error)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpu(_ordinal: usize) -> Result<Place> {
-    Err(none("cuda"))
-}
-
 #[cfg(feature = "cuda-kernels")]
-fn graphs(ordinal: usize) -> Result<Place> {
-    crate::cuda::trace::open(ordinal).map(Place::Graphs)
+fn gpu(ordinal: usize) -> Result<Place> {
+    crate::cuda::trace::open(ordinal).map(Place::Cuda)
 }
 
 #[cfg(not(feature = "cuda-kernels"))]
-fn graphs(_ordinal: usize) -> Result<Place> {
+fn gpu(_ordinal: usize) -> Result<Place> {
     Err(none("cuda-kernels"))
+}
+
+#[cfg(feature = "cuda")]
+fn burn(ordinal: usize) -> Result<Place> {
+    crate::cuda::networks::device(ordinal).map(Place::Burn).map_err(crate::cuda::Gap::into_error)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn burn(_ordinal: usize) -> Result<Place> {
+    Err(none("cuda"))
 }
 
 /// A build without `feature`.
@@ -147,7 +147,7 @@ mod tests {
             ("cpu", PlaceChoice::Cpu),
             ("cuda:0", PlaceChoice::Cuda(0)),
             ("cuda:12", PlaceChoice::Cuda(12)),
-            ("cuda:1+graphs", PlaceChoice::Graphs(1)),
+            ("cuda:1+burn", PlaceChoice::Burn(1)),
             ("auto", PlaceChoice::Auto),
         ];
         for (name, place) in places {
@@ -155,17 +155,15 @@ mod tests {
             assert_eq!(place.to_string(), name);
         }
         assert_eq!("cuda".parse(), Ok(PlaceChoice::Cuda(0)));
-        assert_eq!("cuda+graphs".parse(), Ok(PlaceChoice::Graphs(0)));
-        for name in
-            ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda0", "CPU", "cpu+graphs", "auto+graphs", "cuda:+graphs"]
-        {
+        assert_eq!("cuda+burn".parse(), Ok(PlaceChoice::Burn(0)));
+        for name in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda0", "CPU", "cpu+burn", "auto+burn", "cuda:+burn"] {
             assert!(name.parse::<PlaceChoice>().is_err_and(|told| told.contains("cuda:N")), "{name}");
         }
     }
 
     #[test]
     fn a_gpu_that_is_not_there_is_an_error_by_name_and_the_processor_otherwise() {
-        for choice in [PlaceChoice::Cuda(1000), PlaceChoice::Graphs(1000)] {
+        for choice in [PlaceChoice::Cuda(1000), PlaceChoice::Burn(1000)] {
             let error = choice.open().expect_err("no machine has so many");
             let text = error.to_string();
             assert_eq!(error.exit_code(), 69);

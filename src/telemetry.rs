@@ -60,6 +60,17 @@ impl StageTimes {
         result
     }
 
+    /// Charges what was done at once in `took`: each stage of both its share of it.
+    pub fn add_at_once(&mut self, both: [&Self; 2], took: Duration) {
+        let sum: Duration = both.iter().map(|times| times.total()).sum();
+        let share = if sum > took { took.as_secs_f64() / sum.as_secs_f64() } else { 1.0 };
+        for times in both {
+            for (spent, more) in self.spent.iter_mut().zip(&times.spent) {
+                *spent += more.mul_f64(share);
+            }
+        }
+    }
+
     /// Time spent in `stage`.
     #[must_use]
     pub fn of(&self, stage: Stage) -> Duration {
@@ -142,5 +153,18 @@ mod tests {
         for (found, expected) in [(p50, 50.0), (p95, 95.0), (p99, 99.0), (max, 100.0)] {
             assert!((found / expected - 1.0).abs() < 0.011, "{found} {expected}");
         }
+    }
+
+    #[test]
+    fn what_was_done_at_once_is_charged_once() {
+        let ms = Duration::from_millis;
+        let (mut one, mut other, mut all) = (StageTimes::default(), StageTimes::default(), StageTimes::default());
+        one.spent[Stage::Pitch as usize] = ms(2);
+        other.spent[Stage::Units as usize] = ms(2);
+        all.add_at_once([&one, &other], ms(3));
+        assert_eq!(all.total(), ms(3));
+        assert_eq!(all.of(Stage::Pitch), all.of(Stage::Units));
+        all.add_at_once([&one, &StageTimes::default()], ms(5));
+        assert_eq!(all.total(), ms(5), "no more than was measured");
     }
 }

@@ -55,6 +55,13 @@ impl Units {
         Self { values, dim: self.dim }
     }
 
+    /// These vectors, then those of `other` after its first `skipped`.
+    #[must_use]
+    pub fn followed_by(mut self, other: &Self, skipped: usize) -> Self {
+        self.values.extend_from_slice(other.values.get(skipped * other.dim..).unwrap_or_default());
+        self
+    }
+
     /// Appends copies of the last vector until there are `count`.
     pub fn repeat_last_until(&mut self, count: usize) {
         while (1..count).contains(&self.count()) {
@@ -62,16 +69,23 @@ impl Units {
         }
     }
 
-    /// In hops without pitch, keeps only the share `protect` of these vectors and takes the rest from `original`.
-    pub fn protect(&mut self, original: &Self, f0_hz: &[f32], protect: f32) {
+    /// The same at one vector per hop of `f0_hz`: of hops without pitch only the share `protect`, the rest of `original`, which
+    /// has as many vectors.
+    #[must_use]
+    pub fn per_hop_protecting(&self, original: &Self, f0_hz: &[f32], protect: f32) -> Self {
         /// Below this a hop counts as unvoiced, in Hz.
         const VOICED_FROM_HZ: f32 = 1.0;
-        let rows = self.values.chunks_exact_mut(self.dim).zip(original.values.chunks_exact(self.dim));
-        for ((row, original), _) in rows.zip(f0_hz).filter(|(_, hz)| **hz < VOICED_FROM_HZ) {
-            row.iter_mut()
-                .zip(original)
-                .for_each(|(value, original)| *value = *value * protect + original * (1.0 - protect));
+        let mut values = Vec::with_capacity(f0_hz.len() * self.dim);
+        let rows = self.values.chunks_exact(self.dim).zip(original.values.chunks_exact(self.dim));
+        for ((row, original), hz) in rows.flat_map(|rows| [rows; HOPS_PER_UNIT]).zip(f0_hz) {
+            if *hz < VOICED_FROM_HZ {
+                let kept = row.iter().zip(original);
+                values.extend(kept.map(|(value, original)| value * protect + original * (1.0 - protect)));
+            } else {
+                values.extend_from_slice(row);
+            }
         }
+        Self { values, dim: self.dim }
     }
 }
 

@@ -178,18 +178,16 @@ def main() -> None:
     told = [
         heading,
         parts(),
-        chunks("chunks-graphs", f"Chunks by our own kernels, {indexed}"),
         chunks("chunks", f"Chunks, {indexed}"),
-        peer("beside-graphs", "by our own kernels"),
-        peer("beside", "by burn's"),
-        streams("streams-graphs", "by our own kernels"),
-        streams("streams", "by burn's"),
+        chunks("chunks-reduced", f"Chunks with products of 11 significant bits (TF32), {indexed}"),
+        peer("beside", "by our own kernels"),
+        streams("streams", "by our own kernels, TF32"),
+        chunks("chunks-burn", f"Chunks by burn, {indexed}"),
         chunks("soak", f"Soak, {indexed}"),
         launches(),
         proof(),
         held(),
         speed(),
-        chunks("chunks-joe-graphs", "Chunks by our own kernels, the built-in voice and encoder, its index"),
         chunks("chunks-joe", "Chunks, the built-in voice and encoder, its index"),
     ]
     result = "\n\n".join(part for part in told if part) + "\n"

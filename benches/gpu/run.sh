@@ -97,10 +97,10 @@ sanitized() {
 bench() { "$kept/syrinx" bench -v --device "$device" --json "$@"; }
 # rows FILE ARGUMENTS...: figures to the file, lines as they come to the log.
 rows() { bench "${@:2}" >"$logs/$1.json"; }
-# What follows, with the networks by our own kernels.
-by_graphs() {
+# What follows, with the networks by burn's kernels.
+by_burn() {
   of_a_gpu
-  local device="$device+graphs"
+  local device="$device+burn"
   "$@"
 }
 full=(--index-rows 20000)
@@ -151,16 +151,15 @@ part recording 40 networks a_recording
 part voice-full 20 networks voice_full
 part encoder-full 15 networks hubert_full
 part rmvpe-full 15 networks rmvpe_full
-part chunks-graphs 60 by_graphs rows chunks-graphs "${full[@]}" --repeat 50 --chunks "$chunks" --contexts "$contexts"
-part chunks 75 rows chunks "${full[@]}" --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
+part chunks 60 rows chunks "${full[@]}" --repeat "$(quick 200)" --chunks "$chunks" --contexts "$contexts"
+part chunks-reduced 60 rows chunks-reduced "${full[@]}" --precision reduced --repeat "$(quick 200)" --chunks "$chunks" \
+  --contexts "$contexts"
 part weights 45 torch --only-weights
 part torch 75 torch --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts" --json "$logs/torch.json"
-part beside-graphs 30 by_graphs beside beside-graphs --repeat 50 --chunks "$chunks" --contexts "$contexts"
 part beside 45 beside beside --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
-part streams-graphs 40 by_graphs rows streams-graphs "${full[@]}" --repeat 100 --chunks 60 --contexts 1000 \
-  --streams 1,2,4,8,16,32,64 --at-most 8
-part streams 60 rows streams "${full[@]}" --repeat "$(quick 100)" --chunks 60 --contexts 1000 \
-  --streams 1,2,4,8,16,32,64 --at-most 8
+part streams 60 rows streams "${full[@]}" --precision reduced --repeat "$(quick 100)" --chunks 60 --contexts 1000 \
+  --streams 1,2,4,8,12,16,24,32 --at-most 8
+part chunks-burn 75 by_burn rows chunks-burn "${full[@]}" --repeat 50 --chunks "$chunks" --contexts "$contexts"
 part speed 30 speed
 part launches 30 launches
 part stream 10 networks a_stream
@@ -168,7 +167,6 @@ part chunks-joe 30 rows chunks-joe "${joe[@]}" --repeat "$(quick 50)" --chunks "
 part operations 15 networks strategies::
 part others 40 networks --skip a_recording --skip a_stream --skip voice_full --skip hubert_full --skip rmvpe_full \
   --skip strategies:: --skip hubert_small
-part chunks-joe-graphs 20 by_graphs rows chunks-joe-graphs "${joe[@]}" --repeat 50 --chunks "$chunks" --contexts "$contexts"
 part convert 15 convert
 part memcheck 60 sanitized memcheck
 part racecheck 60 sanitized racecheck

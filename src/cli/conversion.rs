@@ -81,25 +81,35 @@ pub struct ModelArgs {
     #[arg(long, value_name = "PATH")]
     pitch_model: Option<PathBuf>,
     /// How exactly the content encoder multiplies: `reduced` is faster where the processor has bfloat16 (units differ by some
-    /// 0.5 %). Without this, `reduced` live and `full` for recordings
+    /// 0.5 %), and on GPUs holds for all networks. Without this, `reduced` live and `full` for recordings
     #[arg(long, value_name = "PRECISION")]
     encoder_precision: Option<PrecisionArg>,
     #[command(flatten)]
     place: PlaceArgs,
 }
 
+/// How exactly networks multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PrecisionArg {
+pub enum PrecisionArg {
     /// 32-bit floats
     Full,
-    /// Factors of 16 bits, sums of 32
+    /// Factors of 16 bits on processors, of 19 on GPUs, sums of 32
     Reduced,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Full => Self::Full,
+            PrecisionArg::Reduced => Self::Reduced,
+        }
+    }
 }
 
 /// Where the networks run.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct PlaceArgs {
-    /// Where the networks run: `cpu`, `cuda` or `cuda:N` for an NVIDIA GPU, with `+graphs` after it by Syrinx's own kernels,
+    /// Where the networks run: `cpu`, `cuda` or `cuda:N` for an NVIDIA GPU, with `+burn` after it by burn's kernels,
     /// or `auto`: the first GPU if there is one
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: PlaceChoice,
@@ -235,10 +245,7 @@ impl ModelChoice {
             encoder: models.encoder.clone(),
             pitch_method: tracker.f0,
             pitch_model: models.pitch_model.clone(),
-            encoder_precision: models.encoder_precision.map(|precision| match precision {
-                PrecisionArg::Full => Precision::Full,
-                PrecisionArg::Reduced => Precision::Reduced,
-            }),
+            encoder_precision: models.encoder_precision.map(Precision::from),
             place: models.place.device,
         })
     }

@@ -272,9 +272,9 @@ pub fn run_with_engine(plan: &ConvertPlan, progress: &Progress) -> Result<()> {
     match plan.models.place()? {
         Place::Cpu => run_on::<Cpu>(Default::default(), plan, progress),
         #[cfg(feature = "cuda")]
-        Place::Cuda(device) => run_on::<Cuda>(device, plan, progress),
+        Place::Burn(device) => run_on::<Cuda>(device, plan, progress),
         #[cfg(feature = "cuda-kernels")]
-        Place::Graphs(device) => run_on::<Graphs>(device, plan, progress),
+        Place::Cuda(device) => run_on::<Graphs>(device, plan, progress),
     }
 }
 

@@ -143,9 +143,9 @@ pub fn run(args: &SpeakArgs) -> Result<()> {
     match models.place()? {
         Place::Cpu => run_on::<Cpu>(Default::default(), args, &models),
         #[cfg(feature = "cuda")]
-        Place::Cuda(device) => run_on::<Cuda>(device, args, &models),
+        Place::Burn(device) => run_on::<Cuda>(device, args, &models),
         #[cfg(feature = "cuda-kernels")]
-        Place::Graphs(device) => run_on::<Graphs>(device, args, &models),
+        Place::Cuda(device) => run_on::<Graphs>(device, args, &models),
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Hubert<B: VoiceOps> {
     feature_norm: LayerNorm<B>,
     feature_projection: Linear<B>,
     position: Conv1d<B>,
+    /// Frames before and after one that the positional convolution sees.
+    position_span: [usize; 2],
     norm: LayerNorm<B>,
     layers: Vec<Layer<B>>,
     projection: Option<Linear<B>>,
@@ -87,10 +89,7 @@ impl<B: VoiceOps> Hubert<B> {
         let names = ["weight", "bias"];
         let epsilon = config.layer_norm_eps as f32;
         let encoder = weights.child("encoder");
-        let taps = config.position_taps;
-        // An even kernel would give one frame too many; the reference drops the last.
-        let position =
-            Conv1dSpec { padding: [taps / 2, (taps - 1) / 2], groups: config.position_groups, ..Conv1dSpec::default() };
+        let (position, position_span) = load_position(&encoder, config, precision, device)?;
         let wanted = projection.layer().min(config.layers);
         let layers = (0..wanted).map(|i| Layer::load(&encoder.child("layers").child(i), config, precision, device));
         let (projection, unit_dim) = match projection {
@@ -121,13 +120,8 @@ impl<B: VoiceOps> Hubert<B> {
                 precision,
                 device,
             )?,
-            position: Conv1d::load_for(
-                &encoder.child("pos_conv_embed").child("conv"),
-                [hidden, hidden / config.position_groups.max(1), taps],
-                position,
-                precision,
-                device,
-            )?,
+            position,
+            position_span,
             norm: LayerNorm::load(&encoder.child("layer_norm"), names, hidden, epsilon, device)?,
             layers: layers.collect::<Result<_>>()?,
             projection,
@@ -216,6 +210,35 @@ impl<B: VoiceOps> Hubert<B> {
     pub fn frames(&self, samples: usize) -> usize {
         self.features.frames(samples)
     }
+
+    /// Frames before and after one that its unit is made of; `None` where it depends on all of the audio.
+    #[must_use]
+    pub fn span(&self) -> Option<[usize; 2]> {
+        let by_frame = matches!(self.features.first, First::PerFrame(_));
+        let alone = self.layers.iter().all(|layer| layer.attention.is_none());
+        (by_frame && alone).then_some(self.position_span)
+    }
+}
+
+/// The positional convolution, and how many frames before and after one it sees: taps at its end whose weights are all
+/// zero are left out.
+fn load_position<B: VoiceOps>(
+    encoder: &Weights<'_>,
+    config: &EncoderConfig,
+    precision: Precision,
+    device: &B::Device,
+) -> Result<(Conv1d<B>, [usize; 2])> {
+    let weights = encoder.child("pos_conv_embed").child("conv");
+    let (taps, groups, hidden) = (config.position_taps, config.position_groups, config.hidden_size);
+    let shape = [hidden, hidden / groups.max(1), taps];
+    // An even kernel would give one frame too many; the reference drops the last.
+    let [before, after] = [taps / 2, taps.saturating_sub(1) / 2];
+    let rows = weights.load("weight", &shape)?;
+    let silent = |row: &[f32]| row.iter().rev().take_while(|weight| **weight == 0.0).count();
+    let silent = rows.chunks_exact(taps.max(1)).map(silent).min().unwrap_or(0).min(after);
+    let padding = [before, after - silent];
+    let spec = Conv1dSpec { padding, groups, ..Conv1dSpec::default() };
+    Ok((Conv1d::load_first_taps(&weights, shape, taps - silent, spec, precision, device)?, padding))
 }
 
 /// The convolutions that turn audio into frames.
@@ -530,7 +553,7 @@ mod tests {
 
     #[test]
     fn attention_that_adds_nothing_is_left_out() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder/model.safetensors");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder");
         let file = EncoderCheckpoint::open(path).expect("an encoder");
         let (weights, device) = (file.tensors.weights(), Default::default());
         let mut layer = |i| {

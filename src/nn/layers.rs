@@ -51,7 +51,19 @@ impl<B: VoiceOps> Conv1d<B> {
         precision: Precision,
         device: &B::Device,
     ) -> Result<Self> {
-        let weight = load(weights, "weight", shape, device)?;
+        Self::load_first_taps(weights, shape, shape[2], spec, precision, device)
+    }
+
+    /// The same, without the taps after the first so many.
+    pub(super) fn load_first_taps(
+        weights: &Weights<'_>,
+        shape: [usize; 3],
+        taps: usize,
+        spec: Conv1dSpec,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let weight = load::<B, 3>(weights, "weight", shape, device)?.narrow(2, 0, taps);
         let bias = load_bias::<B>(weights, shape[0], device)?;
         Ok(Self { prepared: B::prepare_conv1d(weight, bias, spec, precision) })
     }

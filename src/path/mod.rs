@@ -57,14 +57,84 @@ pub struct Window<'a> {
     pub audio: &'a [f32],
     /// Pitch of the window's hops, shaped.
     pub pitch: Pitch,
+    /// How its units are retrieved.
+    pub retrieving: Retrieving,
+    /// The part that is rendered.
+    pub rendering: Rendering,
+}
+
+/// Which units of a window are retrieved, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Retrieving {
     /// Whether the last unit is repeated, so that units reach the window's end (real-time reference).
     pub repeat_last_unit: bool,
     /// Units before this one are not retrieved: nothing is rendered of them.
-    pub first_retrieved_unit: usize,
-    /// What retrieval does in small cells.
+    pub first_unit: usize,
+    /// What happens in small cells.
     pub small_cell: SmallCell,
-    /// The part that is rendered.
-    pub rendering: Rendering,
+}
+
+/// The units of a window, as they were read and pulled towards the index.
+struct Content {
+    read: Units,
+    retrieved: Option<Units>,
+}
+
+impl Content {
+    /// The units of `hops` hops.
+    fn retrieved<B: VoiceOps>(
+        mut read: Units,
+        retrieval: Option<&Retrieval<B>>,
+        how: Retrieving,
+        hops: usize,
+        params: &ConversionParams,
+    ) -> Self {
+        if how.repeat_last_unit {
+            read.repeat_last_until(hops.div_ceil(HOPS_PER_UNIT));
+        }
+        let retrieved = retrieval.map(|retrieval| {
+            let mut retrieved = read.clone();
+            retrieval.blend(&mut retrieved, how.first_unit, params.index_rate, how.small_cell);
+            retrieved
+        });
+        Self { read, retrieved }
+    }
+
+    /// What the synthesizer reads: units and pitch, one of each per hop. Unvoiced hops keep the share that `protect` leaves
+    /// them.
+    fn per_hop(&self, pitch: &Pitch, params: &ConversionParams, has_f0: bool) -> (Units, Pitch) {
+        let hops = pitch.f0_hz.len().min(HOPS_PER_UNIT * self.read.count());
+        let pitch = pitch.slice(0, hops);
+        let Some(retrieved) = &self.retrieved else { return (self.read.per_hop(hops), pitch) };
+        // Without pitch nothing tells which hops are unvoiced.
+        if params.protect < PROTECT_OFF && has_f0 {
+            (retrieved.per_hop_protecting(&self.read, &pitch.f0_hz, params.protect), pitch)
+        } else {
+            (retrieved.per_hop(hops), pitch)
+        }
+    }
+}
+
+/// The f0 of 16 kHz audio as tracked; `progress` hears the share done, 0..=1. For a voice without pitch nothing is tracked:
+/// every hop is unvoiced.
+fn track_hz<B: VoiceOps>(
+    tracker: &mut Tracker<B>,
+    has_f0: bool,
+    audio: &[f32],
+    params: &ConversionParams,
+    progress: &mut Listener<'_>,
+) -> Result<Vec<f32>> {
+    if !has_f0 {
+        return Ok(vec![0.0; audio.len() / HOP_SAMPLES + 1]);
+    }
+    let mut f0_hz = tracker.track_telling(audio, progress)?;
+    if tracker.wants_median() {
+        pitch::median_filter(&mut f0_hz, params.filter_radius);
+    }
+    if params.repair_octaves {
+        octave::repair_octaves(&mut f0_hz);
+    }
+    Ok(f0_hz)
 }
 
 impl<B: VoiceOps> Converter<B> {
@@ -96,41 +166,26 @@ impl<B: VoiceOps> Converter<B> {
         /// About what the content takes of a window's time, with networks of full size on a CPU.
         const CONTENT_SHARE: f64 = 0.3;
         let told = &mut |share: f64| progress(CONTENT_SHARE * share);
-        let (content, pitch) = self.content(window, params, times, told)?;
+        let units = times.measure(Stage::Units, || self.units.extract_telling(window.audio, told))?;
+        let content = times.measure(Stage::Retrieval, || {
+            let hops = window.pitch.f0_hz.len();
+            Content::retrieved(units, self.retrieval.as_deref(), window.retrieving, hops, params)
+        });
         let told = &mut |share: f64| progress(CONTENT_SHARE + (1.0 - CONTENT_SHARE) * share);
-        times.measure(Stage::Synth, || self.synth.render_telling(&content, &pitch, window.rendering, params, told))
+        self.render_content(&content, window, params, times, told)
     }
 
-    /// What the synthesizer reads of one window: content and pitch, one of each per hop.
-    fn content(
-        &self,
+    /// The same from a window's content on.
+    fn render_content(
+        &mut self,
+        content: &Content,
         window: &Window<'_>,
         params: &ConversionParams,
         times: &mut StageTimes,
         progress: &mut Listener<'_>,
-    ) -> Result<(Units, Pitch)> {
-        let mut units = times.measure(Stage::Units, || self.units.extract_telling(window.audio, progress))?;
-        if window.repeat_last_unit {
-            units.repeat_last_until(window.pitch.f0_hz.len().div_ceil(HOPS_PER_UNIT));
-        }
-        let hops = window.pitch.f0_hz.len().min(HOPS_PER_UNIT * units.count());
-        let pitch = window.pitch.slice(0, hops);
-        let content = times.measure(Stage::Retrieval, || self.retrieve(&units, window, &pitch, params));
-        Ok((content, pitch))
-    }
-
-    /// Units per hop, pulled towards the index; unvoiced hops keep the share that `protect` leaves them.
-    fn retrieve(&self, units: &Units, window: &Window<'_>, pitch: &Pitch, params: &ConversionParams) -> Units {
-        let hops = pitch.f0_hz.len();
-        let Some(retrieval) = &self.retrieval else { return units.per_hop(hops) };
-        let mut retrieved = units.clone();
-        retrieval.blend(&mut retrieved, window.first_retrieved_unit, params.index_rate, window.small_cell);
-        let mut content = retrieved.per_hop(hops);
-        // Without pitch nothing tells which hops are unvoiced.
-        if params.protect < PROTECT_OFF && self.synth.has_f0() {
-            content.protect(&units.per_hop(hops), &pitch.f0_hz, params.protect);
-        }
-        content
+    ) -> Result<Vec<f32>> {
+        let (units, pitch) = content.per_hop(&window.pitch, params, self.synth.has_f0());
+        times.measure(Stage::Synth, || self.synth.render_telling(&units, &pitch, window.rendering, params, progress))
     }
 
     /// Tracks 16 kHz audio; returns the f0 as tracked and as the synthesizer shall read it.
@@ -145,19 +200,9 @@ impl<B: VoiceOps> Converter<B> {
         Ok((f0_hz, pitch))
     }
 
-    /// The f0 as tracked; `progress` hears the share done, 0..=1.
+    /// The f0 of 16 kHz audio as tracked; `progress` hears the share done, 0..=1.
     fn track_hz(&mut self, audio: &[f32], params: &ConversionParams, progress: &mut Listener<'_>) -> Result<Vec<f32>> {
-        if !self.synth.has_f0() {
-            return Ok(vec![0.0; audio.len() / HOP_SAMPLES + 1]);
-        }
-        let mut f0_hz = self.tracker.track_telling(audio, progress)?;
-        if self.tracker.wants_median() {
-            pitch::median_filter(&mut f0_hz, params.filter_radius);
-        }
-        if params.repair_octaves {
-            octave::repair_octaves(&mut f0_hz);
-        }
-        Ok(f0_hz)
+        track_hz(&mut self.tracker, self.synth.has_f0(), audio, params, progress)
     }
 
     /// The usual pitch of who speaks in the voice, in Hz, if the voice tells it.

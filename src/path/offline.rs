@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::synth::{Rendering, SourcePhase};
 use super::window::{WindowSizes, pieces};
-use super::{Converter, Window, sink, source};
+use super::{Converter, Retrieving, Window, sink, source};
 use crate::dsp::envelope;
 use crate::dsp::rate::{self, resampled_len};
 use crate::dsp::stft::{Edge, pad};
@@ -235,9 +235,7 @@ fn window(audio: &[f32], pitch: Pitch, pad_hops: usize) -> Window<'_> {
     Window {
         audio,
         pitch,
-        repeat_last_unit: false,
-        first_retrieved_unit: 0,
-        small_cell: SmallCell::Blend,
+        retrieving: Retrieving { repeat_last_unit: false, first_unit: 0, small_cell: SmallCell::Blend },
         rendering: Rendering { head_hops: pad_hops, tail_hops: pad_hops, phase: SourcePhase::FromWindow },
     }
 }

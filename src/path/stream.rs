@@ -3,6 +3,8 @@
 //! This is the reference's real-time loop with its join, SOLA, or a seamless one instead. Silence is not rendered, and
 //! the converter can be replaced between two chunks.
 
+use std::time::Instant;
+
 use super::denoise::OutputDenoiser;
 use super::gate::Gate;
 use super::history::{AudioHistory, PitchHistory};
@@ -10,7 +12,8 @@ use super::join::Sola;
 use super::retrieval::SmallCell;
 use super::seamless::Seamless;
 use super::synth::{Rendering, SourcePhase};
-use super::{Converter, Window};
+use super::units::UnitHistory;
+use super::{Content, Converter, Retrieving, Window, shape, track_hz};
 use crate::dsp::envelope::{LIVE_FLOOR, gain, rms};
 use crate::dsp::interpolate::resize_ends_fixed;
 use crate::dsp::sinc_hann::SincHann;
@@ -19,7 +22,7 @@ use crate::geometry::{Geometry, Timing};
 use crate::nn::ops::VoiceOps;
 use crate::params::ConversionParams;
 use crate::telemetry::{Stage, StageTimes};
-use crate::units::HOPS_PER_UNIT;
+use crate::units::{HOP_SAMPLES, HOPS_PER_UNIT};
 
 /// How the chunks of a stream become one signal. All delay it by the overlap and one hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,7 @@ pub struct Stream<B: VoiceOps> {
     gate: Option<Gate>,
     rest_db: Option<f32>,
     audio: AudioHistory,
+    units: UnitHistory,
     pitch: PitchHistory,
     tracked_samples: usize,
     to_stream_rate: Option<SincHann>,
@@ -98,6 +102,7 @@ impl<B: VoiceOps> Stream<B> {
             gate: settings.gate_db.map(|threshold| Gate::new(&geometry, threshold)),
             rest_db: settings.rest_db,
             audio: AudioHistory::new(&geometry, settings.denoise_input),
+            units: UnitHistory::default(),
             pitch: PitchHistory::new(&geometry),
             tracked_samples: converter.tracker.live_samples(geometry.chunk_hops),
             to_stream_rate: to_stream_rate(&converter, settings.rate_hz),
@@ -131,6 +136,7 @@ impl<B: VoiceOps> Stream<B> {
         converter.synth.restart_noise(params.noise);
         self.tracked_samples = converter.tracker.live_samples(self.geometry.chunk_hops);
         self.to_stream_rate = to_stream_rate(&converter, self.geometry.rate_hz);
+        self.units.reset();
         if let Some(seamless) = &mut self.seamless {
             seamless.begin_anew();
         }
@@ -155,6 +161,7 @@ impl<B: VoiceOps> Stream<B> {
             gate.reset();
         }
         self.audio.reset();
+        self.units.reset();
         self.pitch.reset();
         if let Some(denoiser) = &mut self.denoiser {
             denoiser.reset();
@@ -185,20 +192,50 @@ impl<B: VoiceOps> Stream<B> {
         mut times: StageTimes,
         output: &mut [f32],
     ) -> Result<ChunkReport> {
-        times.measure(Stage::Pitch, || self.track(params))?;
+        let content = self.listen(params, &mut times)?;
         let shift_samples = if self.seamless.is_some() && params.formant_semitones == 0.0 {
-            self.step_seamlessly(params, &mut times, output)?;
+            self.step_seamlessly(&content, params, &mut times, output)?;
             0
         } else {
-            self.step_by_sola(params, &mut times, output)?
+            self.step_by_sola(&content, params, &mut times, output)?
         };
         Ok(ChunkReport { times, shift_samples, rested: false, f0_hz: self.pitch.latest_hz() })
     }
 
+    /// Tracks the end of the window, of which what is settled is appended to the pitch, and reads the window's content.
+    fn listen(&mut self, params: &ConversionParams, times: &mut StageTimes) -> Result<Content> {
+        let audio = self.audio.at_16_khz();
+        let end = &audio[audio.len().saturating_sub(self.tracked_samples)..];
+        let Converter { units: encoder, retrieval, tracker, synth } = &mut self.converter;
+        let (has_f0, how, hops) = (synth.has_f0(), retrieving(&self.geometry), self.geometry.window_hops());
+        let (mut of_pitch, mut of_content) = (StageTimes::default(), StageTimes::default());
+        let track = || {
+            let track = || track_hz(tracker, has_f0, end, params, &mut |_| Ok(()));
+            of_pitch.measure(Stage::Pitch, track)
+        };
+        let units = &mut self.units;
+        let read = || {
+            let units = of_content.measure(Stage::Units, || units.extract(encoder, audio))?;
+            let retrieve = || Content::retrieved(units, retrieval.as_deref(), how, hops, params);
+            Ok(of_content.measure(Stage::Retrieval, retrieve))
+        };
+        let began = Instant::now();
+        let (f0_hz, content): (_, Result<Content>) = B::side_by_side(track, read);
+        times.add_at_once([&of_pitch, &of_content], began.elapsed());
+        self.pitch.push(&shape(&f0_hz?, params));
+        content
+    }
+
     /// Renders the end of the window anew and joins it by SOLA; returns the shift chosen.
-    fn step_by_sola(&mut self, params: &ConversionParams, times: &mut StageTimes, output: &mut [f32]) -> Result<usize> {
+    fn step_by_sola(
+        &mut self,
+        content: &Content,
+        params: &ConversionParams,
+        times: &mut StageTimes,
+        output: &mut [f32],
+    ) -> Result<usize> {
         let window = window(&self.geometry, &self.audio, &self.pitch);
-        let mut voice = self.converter.render(&window, params, times)?;
+        let mut voice = self.converter.render_content(content, &window, params, times, &mut |_| Ok(()))?;
         times.measure(Stage::Sink, || {
             if let Some(resampler) = &self.to_stream_rate {
                 voice = resampler.resample(&voice);
@@ -216,10 +253,15 @@ impl<B: VoiceOps> Stream<B> {
     }
 
     /// Goes on where the last chunk ended.
-    fn step_seamlessly(&mut self, params: &ConversionParams, times: &mut StageTimes, output: &mut [f32]) -> Result<()> {
+    fn step_seamlessly(
+        &mut self,
+        content: &Content,
+        params: &ConversionParams,
+        times: &mut StageTimes,
+        output: &mut [f32],
+    ) -> Result<()> {
         let Some(seamless) = &mut self.seamless else { return Ok(()) };
-        let window = window(&self.geometry, &self.audio, &self.pitch);
-        let (content, pitch) = self.converter.content(&window, params, times, &mut |_| Ok(()))?;
+        let (content, pitch) = content.per_hop(&self.pitch.window(), params, self.converter.synth.has_f0());
         let (synth, resampler) = (&mut self.converter.synth, self.to_stream_rate.as_ref());
         let input = self.audio.at_stream_rate();
         seamless.step(synth, (&content, &pitch), input, resampler, params, times, output)?;
@@ -260,6 +302,7 @@ impl<B: VoiceOps> Stream<B> {
             Some(gate) => self.audio.push(&gate.step(chunk)),
             None => self.audio.push(chunk),
         });
+        self.units.move_on(self.geometry.chunk_hops * HOP_SAMPLES);
         Ok(times)
     }
 
@@ -269,15 +312,6 @@ impl<B: VoiceOps> Stream<B> {
         let rendered = &self.audio.at_stream_rate()[self.geometry.context_hops * hop..];
         let most = 10.0_f32.powf(level_db / 10.0) * hop as f32;
         rendered.chunks(hop).all(|hop| hop.iter().map(|value| value * value).sum::<f32>() < most)
-    }
-
-    /// Tracks the end of the window and appends what is settled of it.
-    fn track(&mut self, params: &ConversionParams) -> Result<()> {
-        let audio = self.audio.at_16_khz();
-        let end = &audio[audio.len().saturating_sub(self.tracked_samples)..];
-        let (_, pitch) = self.converter.track(end, params)?;
-        self.pitch.push(&pitch);
-        Ok(())
     }
 
     /// Moves the loudness of `voice` towards the input's: `voice *= (rms_in / rms_voice)^(1 - rate)`.
@@ -307,9 +341,13 @@ fn window<'a>(geometry: &Geometry, audio: &'a AudioHistory, pitch: &PitchHistory
     Window {
         audio: audio.at_16_khz(),
         pitch: pitch.window(),
-        repeat_last_unit: true,
-        first_retrieved_unit: geometry.context_hops / HOPS_PER_UNIT,
-        small_cell: SmallCell::SkipRun,
+        retrieving: retrieving(geometry),
         rendering: Rendering { head_hops: geometry.context_hops, tail_hops, phase: SourcePhase::FromRendering },
     }
+}
+
+/// Content of what is rendered.
+fn retrieving(geometry: &Geometry) -> Retrieving {
+    let first_unit = geometry.context_hops / HOPS_PER_UNIT;
+    Retrieving { repeat_last_unit: true, first_unit, small_cell: SmallCell::SkipRun }
 }

@@ -30,7 +30,7 @@ fn a_gpu_asked_for_by_name_that_is_not_there_is_one_clear_line_and_no_output() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.wav");
     let line = predicate::str::is_match("^error: CUDA: [^\n]+; [^\n]+\n$").unwrap();
-    for device in ["cuda:1000", "cuda:1000+graphs"] {
+    for device in ["cuda:1000", "cuda:1000+burn"] {
         convert(&output, &["--device", device]).assert().code(69).stderr(line.clone());
         assert!(!output.exists());
     }
@@ -64,7 +64,7 @@ fn what_names_no_device_is_refused_with_what_would() {
     let folder = tempfile::tempdir().unwrap();
     for device in ["gpu", "cuda:", "cuda:-1", "metal"] {
         let refused = convert(&folder.path().join("out.wav"), &["--device", device]).assert().code(64);
-        refused.stderr(contains("expected `cpu`, `cuda`, `cuda:N`, one of these with `+graphs`, or `auto`"));
+        refused.stderr(contains("expected `cpu`, `cuda`, `cuda:N`, one of these with `+burn`, or `auto`"));
     }
 }
 

@@ -2,12 +2,12 @@
 
 use syrinx::geometry::{Geometry, Timing};
 use syrinx::params::{ConversionParams, NoiseChoice, Unvoiced};
-use syrinx::path::Window;
 use syrinx::path::gate::Gate;
 use syrinx::path::history::{AudioHistory, PitchHistory};
 use syrinx::path::retrieval::SmallCell;
 use syrinx::path::stream::{JoinKind, Stream, StreamSettings};
 use syrinx::path::synth::{Rendering, SourcePhase};
+use syrinx::path::{Retrieving, Window};
 use syrinx::telemetry::StageTimes;
 
 use crate::case::Case;
@@ -132,9 +132,11 @@ fn assert_matches_the_references_intermediates(
         let window = Window {
             audio: window,
             pitch: collected,
-            repeat_last_unit: true,
-            first_retrieved_unit: geometry.context_hops / 2,
-            small_cell: SmallCell::SkipRun,
+            retrieving: Retrieving {
+                repeat_last_unit: true,
+                first_unit: geometry.context_hops / 2,
+                small_cell: SmallCell::SkipRun,
+            },
             rendering: Rendering { head_hops: geometry.context_hops, tail_hops, phase: SourcePhase::FromRendering },
         };
         let voice = converter.render(&window, &params, &mut StageTimes::default()).expect("a rendering");

@@ -6,7 +6,7 @@ use syrinx::path::offline::Request;
 use syrinx::path::retrieval::SmallCell;
 use syrinx::path::synth::{Rendering, SourcePhase};
 use syrinx::path::window::WindowSizes;
-use syrinx::path::{Window, source};
+use syrinx::path::{Retrieving, Window, source};
 use syrinx::telemetry::StageTimes;
 use syrinx::units::Recording;
 
@@ -110,9 +110,7 @@ fn every_stage_of_a_recording_in_one_window() {
             let window = Window {
                 audio: &audio,
                 pitch,
-                repeat_last_unit: false,
-                first_retrieved_unit: 0,
-                small_cell: SmallCell::Blend,
+                retrieving: Retrieving { repeat_last_unit: false, first_unit: 0, small_cell: SmallCell::Blend },
                 rendering: Rendering { head_hops: 0, tail_hops: 0, phase: SourcePhase::FromWindow },
             };
             let voice = converter.render(&window, &params, &mut StageTimes::default()).expect("a rendering");

@@ -25,20 +25,20 @@ fn number() -> Option<usize> {
 /// The GPU to test for networks by burn's kernels, if one is named.
 #[cfg(feature = "cuda")]
 pub fn gpu() -> Option<GpuDevice> {
-    let place = PlaceChoice::Cuda(number()?).open().expect("a GPU with all that CUDA needs");
-    let Place::Cuda(device) = place else { panic!("a GPU was taken for {place}") };
+    let place = PlaceChoice::Burn(number()?).open().expect("a GPU with all that CUDA needs");
+    let Place::Burn(device) = place else { panic!("a GPU was taken for {place}") };
     Some(device)
 }
 
 /// The GPU to test for networks by our own kernels, if one is named.
 pub fn graphs() -> Option<TraceDevice> {
-    let place = PlaceChoice::Graphs(number()?).open().expect("a GPU with all that our kernels need");
-    let Place::Graphs(device) = place else { panic!("a GPU was taken for {place}") };
+    let place = PlaceChoice::Cuda(number()?).open().expect("a GPU with all that our kernels need");
+    let Place::Cuda(device) = place else { panic!("a GPU was taken for {place}") };
     Some(device)
 }
 
-/// Does the same on the GPU by burn's kernels, where the build has them, and by our own: with the backend, its device and
-/// what it is called.
+/// Does the same on the GPU by burn's kernels, where the build has them, and by our own, in full and in reduced precision:
+/// with the backend, its device and what it is called.
 macro_rules! on_each_backend {
     (|$B:ident, $device:ident, $name:ident| $body:block) => {{
         #[cfg(feature = "cuda")]
@@ -49,8 +49,11 @@ macro_rules! on_each_backend {
         }
         if let Some(device) = crate::device::graphs() {
             type $B = syrinx::cuda::trace::Graphs;
-            let ($device, $name) = (&device, "graphs");
-            $body
+            for ($device, $name) in
+                [(&device, "ours"), (&<$B as syrinx::nn::ops::VoiceOps>::reduced(&device), "ours, TF32")]
+            {
+                $body
+            }
         }
     }};
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use libloading::Library;
 use sha2::{Digest, Sha256};
 use syrinx::cuda::ops::KERNELS;
-use syrinx::cuda::trace::Traceable;
+use syrinx::cuda::trace::{TraceDevice, Traceable};
 use syrinx::cuda::{Device, Graphs, Launch, Machine, ModuleCache, Op};
 use syrinx::{Error, Result};
 
@@ -353,17 +353,17 @@ impl Graphs for Host {
     }
 }
 
-/// Any number names a stand-in of its own; they differ in the order of threads. Those of a GPU have a stream each, since
+/// Any name names a stand-in of its own; they differ in the order of threads. Those of a GPU have a stream each, since
 /// launches are kept of all that comes to a stream meanwhile.
 impl Traceable for Host {
-    fn opened(number: usize) -> Option<Arc<Self>> {
-        static HOSTS: OnceLock<Mutex<HashMap<usize, Arc<Host>>>> = OnceLock::new();
+    fn opened(device: TraceDevice) -> Option<Arc<Self>> {
+        static HOSTS: OnceLock<Mutex<HashMap<TraceDevice, Arc<Host>>>> = OnceLock::new();
         let mut hosts = HOSTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        let order = ORDERS[number % ORDERS.len()];
+        let order = ORDERS[device.number % ORDERS.len()];
         let host = || match std::env::var_os(GPU) {
             Some(_) => Self::with(Built::Gpu(Box::leak(Box::new(open_gpu()))), order),
             None => Self::new(order),
         };
-        Some(Arc::clone(hosts.entry(number).or_insert_with(|| Arc::new(host()))))
+        Some(Arc::clone(hosts.entry(device).or_insert_with(|| Arc::new(host()))))
     }
 }

@@ -19,12 +19,12 @@ pub type Trace = Traced<Host>;
 /// A stand-in that no other test uses.
 pub fn device() -> TraceDevice {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    TraceDevice { number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+    TraceDevice::new(NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// How often launches that were kept were repeated.
 pub fn repeats(device: TraceDevice) -> usize {
-    Host::opened(device.number).expect("a stand-in").repeats()
+    Host::opened(device).expect("a stand-in").repeats()
 }
 
 pub fn tensor<B: Backend, const D: usize>(seed: u64, dims: [usize; D], device: &B::Device) -> Tensor<B, D> {
@@ -220,7 +220,7 @@ fn another_weight_of_the_same_shape_is_told_apart() {
 #[test]
 fn a_machine_that_keeps_no_launches_is_told_each() {
     let device = device();
-    Host::opened(device.number).expect("a stand-in").keep_none();
+    Host::opened(device).expect("a stand-in").keep_none();
     let weight = tensor::<Trace, 1>(9, [16], &device);
     let twin = tensor::<Cpu, 1>(9, [16], &Default::default());
     for run in 0..4 {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::conversion::PlaceArgs;
+use super::conversion::{PlaceArgs, PrecisionArg};
 use super::machine::{Machine, peak_memory_bytes};
 use super::report::rtf;
 use crate::checkpoint::index::Index;
@@ -24,7 +24,7 @@ use crate::nn::Cpu;
 #[cfg(feature = "cuda")]
 use crate::nn::Cuda;
 use crate::nn::hubert::Hubert;
-use crate::nn::ops::VoiceOps;
+use crate::nn::ops::{Precision, VoiceOps};
 use crate::nn::rmvpe::Rmvpe;
 use crate::nn::synthesizer::Synthesizer;
 use crate::params::{ConversionParams, NoiseChoice};
@@ -83,6 +83,10 @@ pub struct BenchArgs {
     /// Retrieve from an untrained index of so many rows, as long training recordings make them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub index_rows: Option<u32>,
+    /// How exactly networks multiply: `reduced`, as `syrinx live` has it, is faster in the encoder on processors with bfloat16
+    /// and in all networks on GPUs
+    #[arg(long, value_name = "PRECISION", default_value = "full")]
+    pub precision: PrecisionArg,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -178,9 +182,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     match place {
         Place::Cpu => run_on::<Cpu>(Default::default(), &memory, args),
         #[cfg(feature = "cuda")]
-        Place::Cuda(device) => run_on::<Cuda>(device, &memory, args),
+        Place::Burn(device) => run_on::<Cuda>(device, &memory, args),
         #[cfg(feature = "cuda-kernels")]
-        Place::Graphs(device) => run_on::<Graphs>(device, &memory, args),
+        Place::Cuda(device) => run_on::<Graphs>(device, &memory, args),
     }
 }
 
@@ -196,14 +200,27 @@ fn run_on<B: VoiceOps>(device: B::Device, memory: &Memory, args: &BenchArgs) -> 
         count: args.repeat.unwrap_or(CHUNKS),
         at_most: args.at_most.map_or(Duration::MAX, |seconds| Duration::from_secs(seconds.into())),
     };
-    let (converter, machine) = (load::<B>(args, &device)?.0, Machine::here());
+    let machine = Machine::here();
     if args.streams.is_empty() {
-        let rows = chunks::measure(&converter, &params(), lengths, memory)?;
+        let rows = chunks::measure(&load::<B>(args, &device)?.0, &params(), lengths, memory)?;
         return tell(&chunks::ChunkReport { version, machine, device: place, rows }, chunks::table, args.json);
     }
     let numbers: Vec<usize> = args.streams.iter().map(|&number| number.into()).collect();
-    let rows = streams::measure(&converter, &params(), lengths, &numbers, memory)?;
+    let rows = streams::measure(&taking_turns::<B>(args, device)?, &params(), lengths, &numbers, memory)?;
     tell(&streams::StreamsReport { version, machine, device: place, rows }, streams::table, args.json)
+}
+
+/// Converters whose networks do not wait for each other's, where a device has turns to wait for.
+fn taking_turns<B: VoiceOps>(args: &BenchArgs, mut device: B::Device) -> Result<Vec<Converter<B>>> {
+    /// What waits longer than that for its turn is too late anyhow.
+    const MOST: usize = 4;
+    let mut converters = vec![load::<B>(args, &device)?.0];
+    while converters.len() < MOST && B::beside(&device) != device {
+        // The next one is for the pitch of this one.
+        device = B::beside(&B::beside(&device));
+        converters.push(load::<B>(args, &device)?.0);
+    }
+    Ok(converters)
 }
 
 fn tell<R: Serialize>(report: &R, table: impl Fn(&R) -> String, as_json: bool) -> Result<()> {
@@ -264,7 +281,12 @@ fn params() -> ConversionParams {
 }
 
 fn load<B: VoiceOps>(args: &BenchArgs, device: &B::Device) -> Result<(Converter<B>, LoadSeconds)> {
-    let mut engine = Engine::<B>::new(device.clone());
+    let precision = Precision::from(args.precision);
+    let device = &match precision {
+        Precision::Full => device.clone(),
+        Precision::Reduced => B::reduced(device),
+    };
+    let mut engine = Engine::<B>::new(device.clone()).with_encoder_precision(precision);
     let (voice, voice_seconds) = if let Some(path) = &args.voice {
         timed(|| engine.voice(path))?
     } else {
@@ -276,7 +298,8 @@ fn load<B: VoiceOps>(args: &BenchArgs, device: &B::Device) -> Result<(Converter<
         timed(|| engine.encoder(path, version.into()))?
     } else {
         let made = seeded::encoder(version);
-        timed(|| Hubert::load(&made.tensors.weights(), &made.config, version.into(), device).map(Arc::new))?
+        let (weights, projection) = (made.tensors.weights(), version.into());
+        timed(|| Hubert::load_for(&weights, &made.config, projection, precision, device).map(Arc::new))?
     };
     if encoder.unit_dim() != voice.config().unit_dim {
         let expected = format!("an encoder of units of {} values, as the voice reads", voice.config().unit_dim);
@@ -286,6 +309,7 @@ fn load<B: VoiceOps>(args: &BenchArgs, device: &B::Device) -> Result<(Converter<
         timed(|| engine.tracker(&TrackerFile::Network(PitchNetwork::Rmvpe, path.clone())))?
     } else {
         let made = seeded::rmvpe();
+        let device = &B::beside(device);
         timed(|| Rmvpe::load(&made.weights(), device).map(|network| Tracker::Rmvpe(Arc::new(network))))?
     };
     let load_seconds = LoadSeconds { voice: voice_seconds, encoder: encoder_seconds, pitch: pitch_seconds };

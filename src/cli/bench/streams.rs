@@ -1,6 +1,6 @@
 //! `syrinx bench --streams`: how many live streams one machine converts at once.
 //!
-//! Each stream is a thread with a converter of its own, whose weights all share, and gets its chunks when a device would
+//! Each stream is a thread with a converter of its own, whose weights all share (on a GPU every fourth one), and gets its chunks when a device would
 //! give them: one every so many ms, the streams' turns spread evenly. What counts is the time from a chunk's last sample to
 //! its audio, waiting included: a stream whose 99th percentile of that is longer than a chunk has fallen behind.
 
@@ -70,7 +70,7 @@ pub struct StreamsRow {
 /// # Errors
 /// Lengths out of their ranges.
 pub fn measure<B: VoiceOps>(
-    converter: &Converter<B>,
+    converters: &[Converter<B>],
     params: &ConversionParams,
     lengths: Lengths<'_>,
     numbers: &[usize],
@@ -79,7 +79,7 @@ pub fn measure<B: VoiceOps>(
     let mut rows = Vec::new();
     for pair in lengths.pairs() {
         for &number in numbers {
-            let row = row(converter, params, pair, number, lengths, memory)?;
+            let row = row(converters, params, pair, number, lengths, memory)?;
             tracing::info!("{}", line(&row));
             let kept_up = row.kept_up;
             rows.push(row);
@@ -92,7 +92,7 @@ pub fn measure<B: VoiceOps>(
 }
 
 fn row<B: VoiceOps>(
-    converter: &Converter<B>,
+    converters: &[Converter<B>],
     params: &ConversionParams,
     pair: [f64; 2],
     number: usize,
@@ -111,8 +111,8 @@ fn row<B: VoiceOps>(
     };
     let (mut held, mut times, mut late, mut count) = ([memory.held(); 2], Distribution::default(), 0, 0);
     thread::scope(|scope| {
-        let listen = |index| {
-            let (trial, converter) = (&trial, converter.clone());
+        let listen = |index: usize| {
+            let (trial, converter) = (&trial, converters[index % converters.len()].clone());
             scope.spawn(move || trial.listen(index, converter))
         };
         let streams: Vec<_> = (0..number).map(listen).collect();

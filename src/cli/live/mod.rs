@@ -58,9 +58,9 @@ pub fn run(args: &LiveArgs, color: ColorChoice) -> Result<()> {
     match models.place()? {
         Place::Cpu => run_on::<Cpu>(Default::default(), args, color, &models, settings),
         #[cfg(feature = "cuda")]
-        Place::Cuda(device) => run_on::<Cuda>(device, args, color, &models, settings),
+        Place::Burn(device) => run_on::<Cuda>(device, args, color, &models, settings),
         #[cfg(feature = "cuda-kernels")]
-        Place::Graphs(device) => run_on::<Graphs>(device, args, color, &models, settings),
+        Place::Cuda(device) => run_on::<Graphs>(device, args, color, &models, settings),
     }
 }
 

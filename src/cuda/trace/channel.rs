@@ -14,18 +14,36 @@ use super::step::Op;
 use super::tensor::{data, kept_kind, words};
 use crate::cuda::launch::Graphs;
 use crate::error::Error;
+use crate::nn::ops::Precision;
 
 /// A machine that networks run on.
 pub trait Traceable: Graphs<Graph: Send + Sync, Memory: Send + Sync> + Send + Sync + 'static {
-    /// The machine of this number, if it was opened.
-    fn opened(number: usize) -> Option<Arc<Self>>;
+    /// The machine of this name, if that of its number was opened.
+    fn opened(device: TraceDevice) -> Option<Arc<Self>>;
 }
 
-/// Names a machine by its number.
+/// Names a machine by its number. What runs under other names of the same machine does not wait for its turn here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TraceDevice {
     /// As the kind of machine counts.
     pub number: usize,
+    /// Of the machine's streams.
+    pub stream: usize,
+    /// Whether products are of reduced precision.
+    pub reduced: bool,
+}
+
+impl TraceDevice {
+    /// The first stream of a machine.
+    #[must_use]
+    pub fn new(number: usize) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    /// How products are to be made that a network wants `wanted`.
+    pub(super) fn precision(self, wanted: Precision) -> Precision {
+        if self.reduced { Precision::Reduced } else { wanted }
+    }
 }
 
 impl fmt::Display for TraceDevice {
@@ -34,13 +52,20 @@ impl fmt::Display for TraceDevice {
     }
 }
 
+/// Numbers of machines, as burn's names of devices hold them.
+const MOST_MACHINES: usize = 1 << 12;
+/// What burn's names of devices whose products are reduced begin with.
+const REDUCED: u16 = 1;
+
 impl BurnDevice for TraceDevice {
     fn from_id(id: DeviceId) -> Self {
-        Self { number: id.index_id.into() }
+        let index = usize::from(id.index_id);
+        Self { number: index % MOST_MACHINES, stream: index / MOST_MACHINES, reduced: id.type_id == REDUCED }
     }
 
     fn to_id(&self) -> DeviceId {
-        DeviceId::new(0, self.number as u16)
+        let index = self.stream * MOST_MACHINES + self.number;
+        DeviceId::new(if self.reduced { REDUCED } else { 0 }, index as u16)
     }
 }
 
@@ -145,7 +170,7 @@ impl<M: Traceable> RunnerChannel for Channel<M> {
     /// # Panics
     /// The machine was not opened: what gives its device out opens it.
     fn init_client(device: &TraceDevice) -> Client<M> {
-        let machine = M::opened(device.number).expect("a machine is opened before networks run on it");
+        let machine = M::opened(*device).expect("a machine is opened before networks run on it");
         Client { runner: Arc::new(Runner::new(machine)), device: *device }
     }
 
@@ -181,5 +206,19 @@ impl MultiBackendBridge for Bridge {
 
     fn change_backend_bool(tensor: TensorData, _shape: Shape, _to: &TraceDevice) -> TensorData {
         tensor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_what_burn_is_told_of_it() {
+        for (number, stream, reduced) in [(0, 0, false), (3, 0, true), (0, 5, false), (7, 9, true)] {
+            let device = TraceDevice { number, stream, reduced };
+            assert_eq!(TraceDevice::from_id(device.to_id()), device);
+        }
+        assert_eq!(TraceDevice::new(2).to_id(), DeviceId::new(0, 2));
     }
 }

@@ -1,11 +1,15 @@
 //! [`VoiceOps`] on [`Traced`]: each hot operation one of a trace, its weights laid out as its kernel reads them.
 
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorPrimitive};
 use burn_router::RouterTensor;
 
 use super::step::{Ends, Exact, Op, map};
-use super::{Client, Traceable, Traced};
+use super::{Client, TraceDevice, Traceable, Traced};
 use crate::cuda::ops::tensors::Function;
 use crate::cuda::ops::{ConvShape, ConvTransposeShape, Directions, Epilogue};
 use crate::nn::ops::{
@@ -154,6 +158,30 @@ impl<M: Traceable> VoiceOps for Traced<M> {
     type Gru = Gru<Self>;
     type ResidualStage = ResidualStage<Self>;
 
+    /// What waits for the machine leaves the processor, so that two threads keep two streams of it busy.
+    fn side_by_side<A: Send, C: Send>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> C + Send) -> (A, C) {
+        let first = Mutex::new(Some(first));
+        let take = || first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        std::thread::scope(|scope| {
+            let beside = std::thread::Builder::new().spawn_scoped(scope, || take().map(|first| first()));
+            let second = second();
+            let first = match beside.map(ScopedJoinHandle::join) {
+                Ok(Ok(done)) => done,
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(_) => None, // There are too many threads.
+            };
+            (first.or_else(|| take().map(|first| first())).expect("one of the two did it"), second)
+        })
+    }
+
+    fn beside(device: &TraceDevice) -> TraceDevice {
+        TraceDevice { stream: device.stream + 1, ..*device }
+    }
+
+    fn reduced(device: &TraceDevice) -> TraceDevice {
+        TraceDevice { reduced: true, ..*device }
+    }
+
     fn prepare_conv1d(
         weight: Tensor<Self, 3>,
         bias: Option<Tensor<Self, 1>>,
@@ -162,6 +190,7 @@ impl<M: Traceable> VoiceOps for Traced<M> {
     ) -> Conv1d<Self> {
         let [outputs, inputs, taps] = weight.dims();
         let groups = spec.groups.max(1);
+        let precision = weight.device().precision(precision);
         let weight = weight.reshape([groups, outputs / groups, inputs, taps]).permute([0, 3, 2, 1]);
         Conv1d { weight: padded(weight), bias, channels: [inputs * groups, outputs], taps, spec, precision }
     }
@@ -196,7 +225,8 @@ impl<M: Traceable> VoiceOps for Traced<M> {
 
     fn conv2d(conv: &Conv2d<Self, 3>, x: Tensor<Self, 4>, fused: Fused<Self, 4>) -> Tensor<Self, 4> {
         let ([batch, _, height, width], [_, outputs]) = (x.dims(), conv.channels);
-        let shape = ConvShape::over_image(batch, conv.channels, [height, width], conv.taps);
+        let precision = x.device().precision(Precision::Full);
+        let shape = ConvShape { precision, ..ConvShape::over_image(batch, conv.channels, [height, width], conv.taps) };
         let (inputs, ends) = summed(x, &conv.weight, conv.bias.as_ref(), fused);
         record(Op::Conv(shape, ends), inputs, [batch, outputs, height, width])
     }
@@ -214,6 +244,7 @@ impl<M: Traceable> VoiceOps for Traced<M> {
     }
 
     fn prepare_linear(weight: Tensor<Self, 2>, bias: Option<Tensor<Self, 1>>, precision: Precision) -> Linear<Self> {
+        let precision = weight.device().precision(precision);
         Linear { weight: weight.transpose(), bias, precision }
     }
 
@@ -347,8 +378,9 @@ fn run_gru<M: Traceable>(
     directions: Directions,
 ) -> Tensor<Traced<M>, 3> {
     let ([batch, time, _], [gates, _]) = (x.dims(), gru.state.dims());
+    let precision = x.device().precision(Precision::Full);
     let (inputs, ends) = summed(x, &gru.inputs, Some(&gru.input_bias), Fused::default());
-    let products = record::<M, 3>(Op::Linear(Precision::Full, ends), inputs, [batch, time, gates]);
+    let products = record::<M, 3>(Op::Linear(precision, ends), inputs, [batch, time, gates]);
     let inputs = vec![primitive(products), primitive(gru.state.clone()), primitive(gru.state_bias.clone())];
     record(Op::Gru(directions), inputs, [batch, time, gates / 3])
 }

@@ -166,6 +166,23 @@ pub trait VoiceOps: Backend {
         work()
     }
 
+    /// Does two things that run networks, at once where that is faster: where it is the latency of a device that counts, and
+    /// not what it can do.
+    fn side_by_side<A: Send, C: Send>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> C + Send) -> (A, C) {
+        (first(), second())
+    }
+
+    /// The same device for networks that run while others run on `device`: what takes turns there does not wait for these.
+    fn beside(device: &Self::Device) -> Self::Device {
+        device.clone()
+    }
+
+    /// The same device for networks whose products may all be [`Precision::Reduced`], if it is one where that is so close to
+    /// full that no network minds.
+    fn reduced(device: &Self::Device) -> Self::Device {
+        device.clone()
+    }
+
     /// Prepared weights of [`conv1d`](Self::conv1d).
     type Conv1d: Clone + Debug + Send + Sync + 'static;
     /// Prepared weights of [`conv_transpose1d`](Self::conv_transpose1d).

@@ -197,6 +197,27 @@ mod tests {
     use crate::nn::recorded::Recorded;
 
     #[test]
+    fn the_prior_of_the_last_hops_is_that_of_all_hops() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/synth_small_v2_40k.pth");
+        let file = VoiceCheckpoint::open(path).expect("a voice");
+        let voice =
+            Synthesizer::<Cpu>::load(&file.tensors.weights(), &file.config, &Default::default()).expect("a voice");
+        let recorded = Recorded::open("synth_small_v2_40k_off");
+        let coarse = recorded.bytes("in.pitch");
+        let units = crate::nn::values(recorded.tensor::<3>("in.phone"));
+        let mean = |first| voice.prior(&units, &coarse, first).expect("a prior").mean;
+        let all = mean(0);
+        let [_, channels, hops] = all.dims();
+        for first in [1, 2, 5, hops - 1] {
+            let expected = crate::nn::values(all.clone().narrow(2, first, hops - first));
+            let found = crate::nn::values(mean(first));
+            assert_eq!(found.len(), channels * (hops - first));
+            let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-4, "from hop {first}: off by {off}");
+        }
+    }
+
+    #[test]
     fn every_part_of_the_network_gives_what_the_reference_recorded() {
         /// Sums in another order, of values up to 14.
         const TOLERANCE: f32 = 4e-5;

@@ -48,9 +48,12 @@ impl<B: VoiceOps> TextEncoder<B> {
 
     /// Units `[1, hops, unit_dim]` and as many coarse pitches to the prior of the hops from `first_hop` on.
     pub(super) fn forward(&self, units: Tensor<B, 3>, coarse: &[u8], first_hop: usize) -> Prior<B> {
-        let embedded = self.layers.iter().fold(self.embed(units, coarse), |x, layer| layer.forward(x));
-        let hops = embedded.dims()[1] - first_hop;
-        let statistics = self.projection.forward(embedded.narrow(1, first_hop, hops)).swap_dims(1, 2);
+        let x = self.embed(units, coarse);
+        let wanted = match self.layers.split_last() {
+            Some((last, layers)) => last.forward_from(layers.iter().fold(x, |x, layer| layer.forward(x)), first_hop),
+            None => from_hop(x, first_hop),
+        };
+        let statistics = self.projection.forward(wanted).swap_dims(1, 2);
         let channels = self.config.inter_channels;
         Prior {
             mean: statistics.clone().narrow(1, 0, channels),
@@ -77,6 +80,14 @@ struct Layer<B: VoiceOps> {
     widen: Conv1d<B>,
     narrow: Conv1d<B>,
     final_norm: LayerNorm<B>,
+    /// Hops on each side that the two convolutions see.
+    reach: usize,
+}
+
+/// `x` `[1, hops, channels]` from hop `first` on.
+fn from_hop<B: VoiceOps>(x: Tensor<B, 3>, first: usize) -> Tensor<B, 3> {
+    let hops = x.dims()[1] - first;
+    x.narrow(1, first, hops)
 }
 
 impl<B: VoiceOps> Layer<B> {
@@ -92,16 +103,23 @@ impl<B: VoiceOps> Layer<B> {
             widen: Conv1d::load(&feed_forward.child("conv_1"), [inner, hidden, taps], same, device)?,
             narrow: Conv1d::load(&feed_forward.child("conv_2"), [hidden, inner, taps], same, device)?,
             final_norm: norm("norm_layers_2")?,
+            reach: 2 * (taps / 2),
         })
     }
 
     /// `[1, hops, hidden]` to the same.
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let x = self.attention_norm.forward(self.attention.forward(x));
+        self.forward_from(x, 0)
+    }
+
+    /// The same of the hops from `first` on: the convolutions, most of the work, see no more than they need of the others.
+    fn forward_from(&self, x: Tensor<B, 3>, first: usize) -> Tensor<B, 3> {
+        let seen = first.saturating_sub(self.reach);
+        let x = self.attention_norm.forward(from_hop(self.attention.forward(x), seen));
         let channels_first = x.swap_dims(1, 2);
         let inner = self.widen.fused(channels_first.clone(), Fused::after(Activation::Relu));
         let y = self.narrow.fused(inner, Fused::default().plus(channels_first));
-        self.final_norm.forward(y.swap_dims(1, 2))
+        self.final_norm.forward(from_hop(y.swap_dims(1, 2), first - seen))
     }
 }
 

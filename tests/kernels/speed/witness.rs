@@ -83,8 +83,8 @@ impl<M: Shared> Graphs for Witness<M> {
 static WITNESSES: LazyLock<Mutex<HashMap<usize, Arc<dyn Any + Send + Sync>>>> = LazyLock::new(Mutex::default);
 
 impl<M: Shared> Traceable for Witness<M> {
-    fn opened(number: usize) -> Option<Arc<Self>> {
-        Arc::clone(WITNESSES.lock().expect("whole").get(&number)?).downcast().ok()
+    fn opened(device: TraceDevice) -> Option<Arc<Self>> {
+        Arc::clone(WITNESSES.lock().expect("whole").get(&device.number)?).downcast().ok()
     }
 }
 
@@ -94,6 +94,6 @@ impl<M: Shared> Witness<M> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let (number, witness) = (NUMBER.fetch_add(1, Ordering::Relaxed), Arc::new(Self::of(Arc::clone(machine))));
         WITNESSES.lock().expect("whole").insert(number, Arc::<Self>::clone(&witness));
-        (witness, TraceDevice { number })
+        (witness, TraceDevice::new(number))
     }
 }
