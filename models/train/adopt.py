@@ -5,11 +5,9 @@ that say the phone and what whisper hears (`content` fits them before its first 
 """
 
 import argparse
-import json
 import re
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from .common import RUNS, save
@@ -17,19 +15,6 @@ from .content import Content
 from .nets.rvc import Voice
 
 SHIPPED = Path(__file__).resolve().parents[1] / "default"
-
-
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    """A safetensors file in half precision."""
-    raw = path.read_bytes()
-    first = 8 + int.from_bytes(raw[:8], "little")
-    out = {}
-    for name, told in json.loads(raw[8:first]).items():
-        if name != "__metadata__":
-            begin, end = (first + at for at in told["data_offsets"])
-            values = np.frombuffer(raw[begin:end], np.float16).reshape(told["shape"])
-            out[name] = torch.from_numpy(values.astype(np.float32))
-    return out
 
 
 def voice_state(weight: dict) -> dict[str, torch.Tensor]:
@@ -44,7 +29,7 @@ def main() -> None:
     args.add_argument("pack", nargs="?", type=Path, default=SHIPPED)
     pack = args.parse_args().pack
     content, voice, file = Content(), Voice(), torch.load(pack / "joe.pth", map_location="cpu", weights_only=False)
-    content.hubert.load_state_dict(tensors(pack / "encoder/model.safetensors"))
+    content.hubert.load_state_dict(torch.load(pack / "encoder/pytorch_model.bin", map_location="cpu"))
     voice.load_state_dict(voice_state(file["weight"]))
     content.enc_p.load_state_dict(voice.enc_p.state_dict())
     steps = {stage: int(count) for stage, count in re.findall(r"(\w+) (\d+)", file["info"])}

@@ -9,6 +9,7 @@ import argparse
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from .common import DATA, DEVICE, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, setup
 from .content import Content
@@ -21,20 +22,20 @@ STIFF, LEASH = 0.5, 5.0  # what a change of the shift costs; a shift of so much 
 WEIGHT = 20  # independent values of a latent, more or less
 
 
-def path(cost: np.ndarray) -> np.ndarray:
-    """The cheapest shifts, a row each, that change by at most one from row to row."""
-    cost = cost + 0.05 * ((np.arange(cost.shape[1]) - REACH) / LEASH) ** 2
-    total, came = cost[0], np.zeros(cost.shape, np.int8)
-    for t in range(1, len(cost)):
-        wide = np.concatenate([[np.inf], total, [np.inf]])
-        options = np.stack([wide[:-2] + STIFF, wide[1:-1], wide[2:] + STIFF])
-        pick = options.argmin(0)
-        came[t], total = pick - 1, options[pick, np.arange(len(total))] + cost[t]
-    out = np.empty(len(cost), int)
-    out[-1] = total.argmin()
-    for t in range(len(cost) - 1, 0, -1):
-        out[t - 1] = out[t] + came[t, out[t]]
-    return out - REACH
+def paths(cost: torch.Tensor) -> torch.Tensor:
+    """The cheapest shifts [B, T], in frames, that change by at most one from row to row, of their cost [B, T, 2 REACH + 1]."""
+    offset = torch.arange(cost.shape[2], device=cost.device) - REACH
+    cost = cost + 0.05 * (offset / LEASH) ** 2
+    total, came = cost[:, 0], torch.zeros(cost.shape, dtype=torch.int8, device=cost.device)
+    for t in range(1, cost.shape[1]):
+        wide = F.pad(total, (1, 1), value=torch.inf)
+        options = torch.stack([wide[:, :-2] + STIFF, wide[:, 1:-1], wide[:, 2:] + STIFF])
+        least, pick = options.min(0)
+        came[:, t], total = pick - 1, least + cost[:, t]
+    out = [total.argmin(1)]
+    for t in range(cost.shape[1] - 1, 0, -1):
+        out.append(out[-1] + came[:, t].gather(1, out[-1][:, None])[:, 0])
+    return torch.stack(out[::-1], 1) - REACH
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def shifts(guessed: np.ndarray, latent: np.ndarray, lag: float, spread: np.ndarr
     at = (np.arange(len(guessed)) + 0.5) * 0.01 + lag
     rows = [between(latent, (at + 0.01 * k) * LATENT_HZ - 0.5) for k in range(-REACH, REACH + 1)]
     cost = np.stack([(((guessed - row) / spread) ** 2).mean(1) for row in rows], 1)
-    return path(0.5 * WEIGHT * cost)
+    return paths(torch.from_numpy(0.5 * WEIGHT * cost)[None])[0].numpy()
 
 
 def spreads(content) -> np.ndarray:

@@ -1,11 +1,14 @@
 """python -m train.bundle: what `content` learns from, in parts small enough to carry to a machine with an accelerator.
 
-Sound goes as Ogg Opus, latents and what whisper hears rounded to a quarter of their deviation, some 4 bits a value once
-compressed, which adds 0.5 % to their variance. Joe's sound goes only where he speaks for himself. `--unpack` writes shards there as `data` and `features` do here.
+Sound goes as Ogg Opus, what whisper hears rounded to a quarter of its deviation, some 4 bits a value once compressed. Joe's sound
+goes only where he speaks for himself. His latents do not go: his text encoder and flow do, in half precision, which say them
+again there, and so does what `data` needs to speak more by hibari. `--unpack` writes shards there as `data` and `features` do
+here.
 """
 
 import argparse
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -16,11 +19,13 @@ import numpy as np
 import soundfile
 
 from .common import DATA, INPUT_HZ, OUTPUT_HZ, RUNS, WORK
-from .data import shards
-from .features import pitches
+from .data import complete, read, shards, write
+from .features import PITCH, pitches
+from .speech import LEAN_JOE, PHONEMES, phonemes, write_lean_joe
+from .texts import sentences
 
 RATES = {"joe": OUTPUT_HZ, "other": INPUT_HZ}
-OPUS = 0.83  # how far it compresses: some 45 kbit/s
+OPUS = 0.93  # how far it compresses
 STEP = 0.25  # of a deviation
 MEBI = 1 << 20
 
@@ -28,7 +33,7 @@ MEBI = 1 << 20
 def packed(key: str, values: np.ndarray):
     """A field's name in the archive and its bytes."""
     buffer = io.BytesIO()
-    if values.dtype == np.int16:
+    if key in RATES:
         soundfile.write(buffer, values, RATES[key], format="OGG", subtype="OPUS", compression_level=OPUS)
         return f"{key}.ogg", buffer.getvalue()
     if values.dtype == np.float16:
@@ -51,6 +56,11 @@ def unpacked(name: str, content: bytes, length: int | None):
     return (stored["levels"].astype(np.float32) * stored["step"]).astype(np.float16)
 
 
+def told_again(key: str, shard) -> bool:
+    """What `complete` says again."""
+    return "ids" in shard and key in ("latent", "latent_n", "phone", "phone_n")
+
+
 def ordered() -> list[Path]:
     """What validates first, then kinds in turn, so that any first parts are a fair share of all."""
     turn = lambda path: (path.stem[-3:] != "000", path.stem[-3:])  # noqa: E731
@@ -69,7 +79,7 @@ def fields(path: Path):
     for file in (path, *(DATA / f"{kind}-{path.name}" for kind in beside)):
         shard = np.load(file) if file.exists() else None
         for key in shard.files if shard else []:
-            if alone or not key.startswith("joe"):
+            if (alone or not key.startswith("joe")) and not told_again(key, shard):
                 yield file.stem, *packed(key, shard[key])
 
 
@@ -81,9 +91,14 @@ def pack(folder: Path, limit: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("part-*.zip"):
         old.unlink()
-    for name in ("content.pt", "vocoder.pt"):  # to go on from, and to listen with
-        if (RUNS / name).exists():
-            shutil.copy(RUNS / name, folder)
+    known = {text: phonemes(text) for text in sentences(7)}
+    (folder / PHONEMES.name).write_text(json.dumps(known))
+    write_lean_joe(folder / LEAN_JOE.name)
+    shutil.copy(WORK / PITCH, folder / "swift-f0.onnx")
+    shutil.copy(DATA / "pitch-of-latent.npz", folder)
+    for path in (RUNS / "content.pt", RUNS / "filters.pt"):  # to go on from, or to begin with
+        if path.exists():
+            shutil.copy(path, folder)
     part, archive = -1, None
     with ProcessPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", 1))) as pool:
         for entries in pool.map(pack_shard, ordered()):
@@ -98,7 +113,7 @@ def pack(folder: Path, limit: int) -> None:
     print(part + 1, "parts")
 
 
-def unpack_shard(job) -> None:
+def unpack_shard(job) -> str:
     source, stem, names = job
     shard = {}
     with zipfile.ZipFile(source) as archive:
@@ -107,17 +122,27 @@ def unpack_shard(job) -> None:
             length = int(shard[f"{key}_n"].sum()) if name.endswith(".ogg") else None
             shard[key] = unpacked(name, archive.read(f"{stem}/{name}"), length)
     np.savez(DATA / f"{stem}.npz", **shard)
+    return stem
 
 
 def unpack(folder: Path) -> None:
     DATA.mkdir(parents=True, exist_ok=True)
+    for name in (LEAN_JOE.name, PHONEMES.name, "pitch-of-latent.npz"):
+        shutil.copy(folder / name, DATA)
+    (WORK / PITCH).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / "swift-f0.onnx", WORK / PITCH)
     jobs = {}
     for source in sorted(folder.glob("part-*.zip")):
         for entry in zipfile.ZipFile(source).namelist():
             stem, name = entry.split("/")
             jobs.setdefault((source, stem), []).append(name)
     with ProcessPoolExecutor() as pool:
-        list(pool.map(unpack_shard, [(*key, names) for key, names in jobs.items()]))
+        for stem in pool.map(unpack_shard, [(*key, names) for key, names in jobs.items()]):
+            utterances = read(stem)
+            if "ids" in utterances[0] and "phone" not in utterances[0]:
+                spoken = [{k: v for k, v in u.items() if k != "shard"} for u in utterances]
+                phones = [{"phone": np.repeat(u["ids"], u["frames"])} for u in spoken]
+                write(stem, complete([u | p for u, p in zip(spoken, phones)]))
     print(len(jobs), "files")
 
 

@@ -8,13 +8,17 @@ other-*.npz   further voices without a partner: flite, espeak-ng, recorded Itali
 """
 
 import argparse
+import json
+import multiprocessing
 import os
 import subprocess
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from .common import DATA, INPUT_HZ, OUTPUT_HZ, setup
+from .common import DATA, DEVICE, INPUT_HZ, OUTPUT_HZ, setup
+from .speech import LEAN_JOE, PHONEMES
 from .texts import sentences
 
 SHARD = 40  # sentences
@@ -69,13 +73,35 @@ def shards() -> list[Path]:
 
 
 def joe_says(joe, ids, frames, noise, aloud: bool = True) -> dict:
-    """What joe makes of it. The encoder learns from the latent, which it cannot but expect without noise; only the generator
-    needs the sound, which costs the most."""
-    phone = np.repeat(np.array(ids, np.uint8), np.asarray(frames, int))
+    """What joe shall say. The encoder learns from the latent, which it cannot but expect without noise (`complete`); only the
+    generator needs the sound, which costs the most."""
+    said = {"ids": np.array(ids, np.uint8), "frames": np.asarray(frames, np.int16)}
+    said["phone"] = np.repeat(said["ids"], said["frames"])
     if not aloud:
-        return {"latent": joe.latent(ids, frames, 0.0).astype(np.float16), "phone": phone}
+        return said
     audio, latent = joe.speak(ids, frames, noise)
-    return {"joe": pcm(resample(audio, 22_050, OUTPUT_HZ)), "latent": latent.astype(np.float16), "phone": phone}
+    return {"joe": pcm(resample(audio, 22_050, OUTPUT_HZ)), "latent": latent.astype(np.float16), **said}
+
+
+def complete(utterances: list[dict]) -> list[dict]:
+    """With joe's latent of what he shall say."""
+    import torch
+
+    from .nets.piper import Piper
+    from .speech import joe_weights
+
+    if "latent" in utterances[0] or "ids" not in utterances[0]:
+        return utterances
+    complete.joe = getattr(complete, "joe", None) or Piper(joe_weights()).to(DEVICE)
+    most = max(len(u["ids"]) for u in utterances)
+    row = lambda values, beyond: np.pad(values.astype(int), (0, most - len(values)), constant_values=beyond)  # noqa: E731
+    ids, frames = (
+        torch.from_numpy(np.stack([row(u[key], beyond) for u in utterances])).to(DEVICE)
+        for key, beyond in (("ids", 0), ("frames", -1))
+    )
+    latents, lengths = complete.joe(ids, frames)
+    latents = latents.half().cpu().numpy()
+    return [u | {"latent": latent[:length]} for u, latent, length in zip(utterances, latents, lengths.tolist())]
 
 
 def pairs(shard: int, texts: list[str]) -> list[dict]:
@@ -93,10 +119,10 @@ def pairs(shard: int, texts: list[str]) -> list[dict]:
 
 
 def hibari(shard: int, texts: list[str]) -> list[dict]:
-    from .speech import KOKORO_HZ, Hibari, Joe, phonemes
+    from .speech import KOKORO_HZ, Hibari, Joe, Tokens, phonemes
 
     hibari.voice = getattr(hibari, "voice", None) or Hibari()
-    hibari.joe = getattr(hibari, "joe", None) or Joe()
+    hibari.joe = Joe() if shard < ALOUD else getattr(hibari, "joe", None) or Tokens()
     rng, out = setup(4000 + shard), []
     for text in texts:
         audio, timed = hibari.voice.speak(phonemes(text), Hibari.Manner.drawn(rng), rng.uniform(0.85, 1.25), rng)
@@ -142,13 +168,15 @@ def decode(*command) -> np.ndarray:
 
 
 def robot(voice: str, text: str) -> np.ndarray:
-    spoken = DATA / "robot.wav"
+    out = DATA / f"robot-{os.getpid()}.wav"
     if voice in FLITE:
-        command = ["flite", "-voice", voice, "-t", text, "-o", str(spoken)]
+        command = ["flite", "-voice", voice, "-t", text, "-o", str(out)]
     else:
-        command = ["espeak-ng", "-v", voice, "-w", str(spoken), text]
+        command = ["espeak-ng", "-v", voice, "-w", str(out), text]
     subprocess.run(command, check=True, capture_output=True)
-    return decode("-i", str(spoken))
+    audio = decode("-i", str(out))
+    out.unlink()
+    return audio
 
 
 def human(name: str, minutes: float) -> list[dict]:
@@ -169,37 +197,55 @@ def main() -> None:
     args.add_argument("--hibari", type=int, default=240, help="shards of hibari's pairs")
     args.add_argument("--flite", type=int, default=10, help="shards of flite's pairs")
     args.add_argument("--joe", type=int, default=10, help="shards of joe alone")
-    args.add_argument("--humans", type=float, default=14, help="minutes of each recorded voice")
+    args.add_argument("--humans", type=float, default=14, help="minutes of each recorded voice; 0: no voices without a partner")
+    args.add_argument("--processes", type=int, default=1)
     args = args.parse_args()
     DATA.mkdir(parents=True, exist_ok=True)
-    texts = sentences(7)
-    if not GENERATOR.exists():
+    texts = list(json.loads(PHONEMES.read_text())) if PHONEMES.exists() else sentences(7)
+    if not GENERATOR.exists() and not LEAN_JOE.exists():
         from .speech import Joe
 
         Joe().write_generator(GENERATOR)
+    jobs, mine = [], [k for k in range(len(texts) // SHARD) if k not in HELD_OUT]
 
-    def shard(name, index, make, offset):
-        if not (DATA / f"{name}-{index:03}.npz").exists():
-            write(f"{name}-{index:03}", make(index, texts[offset : offset + SHARD]))
-            print(name, index, flush=True)
+    def shard(kind, index, part, count=SHARD):
+        jobs.append((kind, index, texts[part * SHARD : part * SHARD + count]))
 
-    mine = [k for k in range(len(texts) // SHARD) if k not in HELD_OUT]
-    for index in range(args.hibari):  # says all that is said, again and again
-        shard("hibari", index, hibari, mine[(100 + index) % len(mine)] * SHARD)
-    for index in range(args.flite):
-        shard("flite", index, flite, (200 + index) * SHARD)
     for index in range(max(args.pairs, args.joe)):
         if index < args.joe:
-            shard("joe", index, alone, (100 + index) * SHARD)
+            shard("joe", index, 100 + index)
         if index < args.pairs:
-            shard("pairs", index, pairs, index * SHARD)
-    if args.humans == 0:
-        return
-    for index, name in enumerate(HUMANS):
-        shard("other", index, lambda i, _: human(HUMANS[i], args.humans), 0)
-    for index, name in enumerate(FLITE + ESPEAK, start=len(HUMANS)):
-        length = SHARD if name in FLITE else SHARD // 2
-        shard("other", index, lambda i, t: [{"other": robot(name, x)} for x in t[:length]], (60 + index) * SHARD)
+            shard("pairs", index, index)
+    for index in range(args.flite):
+        shard("flite", index, 200 + index)
+    for index in range(args.hibari):  # says all that is said, again and again
+        shard("hibari", index, mine[(100 + index) % len(mine)])
+    for index, name in enumerate(HUMANS + FLITE + ESPEAK if args.humans else []):
+        shard("other", index, 60 + index, SHARD // 2 if name in ESPEAK else SHARD)
+    jobs = [(kind, index, *rest) for kind, index, *rest in jobs if not (DATA / f"{kind}-{index:03}.npz").exists()]
+    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
+        for (kind, index, _), utterances in zip(jobs, pool.map(spoken, jobs, [args.humans] * len(jobs))):
+            write(f"{kind}-{index:03}", complete(utterances))
+            print(kind, index, flush=True)
+        if list(DATA.glob("joe-[0-9][0-9][0-9].npz")):
+            from .features import pitches
+
+            list(pool.map(pitches, [f"{kind}-{index:03}" for kind, index, _ in jobs if kind != "other"]))
+
+
+def spoken(job, minutes: float) -> list[dict]:
+    """A shard's utterances."""
+    kind, index, texts = job
+    if kind != "other":
+        utterances = {"joe": alone, "pairs": pairs, "flite": flite, "hibari": hibari}[kind](index, texts)
+        if kind != "joe":
+            from .features import keep_source_pitch
+
+            keep_source_pitch(f"{kind}-{index:03}", utterances)
+        return utterances
+    if index < len(HUMANS):
+        return human(HUMANS[index], minutes)
+    return [{"other": robot((FLITE + ESPEAK)[index - len(HUMANS)], text)} for text in texts]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import argparse
 import json
 
 import torch
-from safetensors.torch import save_file
 
 from .common import JOE_PITCH_HZ, OUTPUT_HZ, PACK, RUNS, load
 from .content import Content
@@ -66,8 +65,11 @@ def voice_file(voice: rvc.Voice, path, info: str) -> None:
 
 def encoder_folder(encoder: hubert.Hubert, folder) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in encoder.state_dict().items()}
-    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    zero = torch.zeros(1, dtype=torch.half)
+    # Views of single values take no room: attention is all zeros.
+    kept = lambda tensor: tensor.half() if tensor.any() else zero.expand(tensor.shape)  # noqa: E731
+    tensors = {name: kept(tensor.detach().cpu()) for name, tensor in encoder.state_dict().items()}
+    torch.save(tensors, folder / "pytorch_model.bin")
     (folder / "config.json").write_text(json.dumps(hubert.CONFIG, indent=2) + "\n")
 
 

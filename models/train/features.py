@@ -13,6 +13,7 @@ from .common import DATA, INPUT_HZ, JOE_PITCH_HZ, UNIT_HOP, WORK, setup
 from .data import read, resample, shards
 
 TEACHER_DIM = 96
+PITCH = "x/swift_f0/model.onnx"  # SwiftF0
 WINDOW = 30 * INPUT_HZ
 GAP = 12 * UNIT_HOP
 
@@ -23,7 +24,7 @@ class Pitch:
     def __init__(self):
         from .speech import session
 
-        self.session = session(WORK / "x/swift_f0/model.onnx")
+        self.session = session(WORK / PITCH)
 
     def __call__(self, audio: np.ndarray, frames: int) -> np.ndarray:
         feed = {"audio": audio[None].astype(np.float32), "fmin": np.float32(50), "fmax": np.float32(1000)}
@@ -44,11 +45,18 @@ def pitches(name: str, voice: str = "joe") -> list[np.ndarray]:
         f0 = [pitch_of(u["latent"]) for u in read(name)]
         keep(path, f0)
     elif not path.exists():
-        pitches.net = getattr(pitches, "net", None) or Pitch()
-        voices = [spoken(u)[voice].astype(np.float32) / 32768 for u in read(name)]
-        f0 = [pitches.net(v, len(v) // 160) for v in voices]
-        keep(path, f0)
+        keep(path, heights([spoken(u)[voice] for u in read(name)]))
     return [u["f0"] for u in read(path.stem)]
+
+
+def heights(voices: list[np.ndarray]) -> list[np.ndarray]:
+    heights.net = getattr(heights, "net", None) or Pitch()
+    return [heights.net(v.astype(np.float32) / 32768, len(v) // 160) for v in voices]
+
+
+def keep_source_pitch(name: str, utterances: list[dict]) -> None:
+    """As `pitches` would find it: where many speak at once, each can track its own voice."""
+    keep(DATA / f"pitch-other-{name}.npz", heights([u["other"] for u in utterances]))
 
 
 def keep(path, f0: list[np.ndarray]) -> None:

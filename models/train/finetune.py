@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from .augment import perturb, repitched
 from .common import DEVICE, FRAME_HOP, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
@@ -115,7 +114,8 @@ def main() -> None:
             made = voice.sound(guessed[..., keep], f0[:, keep])
         made = made.float()[:, edge:-edge]
         loss, mel = spectral(made, real)
-        near = F.mse_loss(guessed.float().transpose(1, 2), latent, reduction="none").mean((1, 2)) @ own / (own.sum() + 1) / scale**2
+        off = (guessed.float().transpose(1, 2) - latent) / scale
+        near = off.square().mean((1, 2)) @ own / (own.sum() + 1)
         with torch.autocast(DEVICE.type, torch.bfloat16):
             judged = judge_loss(judges, real, made)
             judging.zero_grad()

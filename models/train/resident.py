@@ -21,7 +21,7 @@ class Table:
     def __init__(self, parts, dtype):
         lengths = torch.tensor([len(p) for p in parts])
         self.length, self.first = lengths.to(DEVICE), (lengths.cumsum(0) - lengths).to(DEVICE)
-        self.rows = torch.cat([torch.from_numpy(p) for p in parts]).to(DEVICE, dtype)
+        self.rows = torch.cat([torch.as_tensor(p) for p in parts]).to(DEVICE, dtype)
 
     def nearest(self, items, at):
         """Rows `at` [B, T] of `items` [B]; what is outside is the item's first or last."""

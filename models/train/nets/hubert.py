@@ -16,8 +16,8 @@ BANDS, PHASES, LEVELS = 64, 4, 3
 CONV_DIM = [BANDS * PHASES, BANDS * LEVELS, 256]
 CONV_KERNEL = [320, 4, 2]
 CONV_STRIDE = [80, 2, 2]
-WIDTH, INNER, HEADS, LAYERS, UNIT = 256, 768, 4, 3, 256
-POSITION_TAPS, POSITION_GROUPS = 8, 1  # 4 frames back, 3 ahead
+WIDTH, INNER, HEADS, LAYERS, UNIT = 256, 832, 4, 4, 256
+POSITION_TAPS, POSITION_GROUPS = 12, 1  # 6 frames back, 5 ahead
 POSITION_AHEAD = 1  # the taps beyond are 0: they would have to be waited for
 LOOK_BACK = 50
 DROPPED = 0.05
@@ -183,7 +183,11 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
 
     def forward(self, x):
-        x = drop(self.layer_norm(x + self.pos_conv_embed(x)), self.training)
+        return self.embedded(x + self.pos_conv_embed(x))
+
+    def embedded(self, x):
+        """From where frames know what is around them."""
+        x = drop(self.layer_norm(x), self.training)
         for layer in self.layers:
             x = layer(x)
         return x
