@@ -17,7 +17,7 @@ const FILES: [(&str, &[u8]); 4] = [
     ("joe.pth", include_bytes!("../../models/default/joe.pth")),
     ("units.index", include_bytes!("../../models/default/units.index")),
     ("encoder/config.json", include_bytes!("../../models/default/encoder/config.json")),
-    ("encoder/model.safetensors", include_bytes!("../../models/default/encoder/model.safetensors")),
+    ("encoder/pytorch_model.bin", include_bytes!("../../models/default/encoder/pytorch_model.bin")),
 ];
 
 /// Bytes of all its files.
