@@ -52,6 +52,8 @@ pub enum TrackerFile {
 /// Loads models onto one device; what was loaded stays, and is read again only when its file has changed.
 pub struct Engine<B: VoiceOps> {
     device: B::Device,
+    /// The same for networks.
+    networks_device: B::Device,
     voices: Cache<PathBuf, Arc<Synthesizer<B>>>,
     encoders: Cache<(PathBuf, Projection, Precision), Arc<Hubert<B>>>,
     encoder_precision: Precision,
@@ -65,6 +67,7 @@ impl<B: VoiceOps> Engine<B> {
     #[must_use]
     pub fn new(device: B::Device) -> Self {
         Self {
+            networks_device: device.clone(),
             device,
             voices: Cache::default(),
             encoders: Cache::default(),
@@ -75,14 +78,14 @@ impl<B: VoiceOps> Engine<B> {
         }
     }
 
-    /// The same, with encoders of some precision from now on: reduced, on GPUs that have it, all networks.
+    /// The same, with encoders of some precision: reduced, on GPUs that have it, all networks. Before anything is loaded.
     #[must_use]
     pub fn with_encoder_precision(self, encoder_precision: Precision) -> Self {
-        let device = match encoder_precision {
-            Precision::Full => self.device,
+        let networks_device = match encoder_precision {
+            Precision::Full => self.device.clone(),
             Precision::Reduced => B::reduced(&self.device),
         };
-        Self { device, encoder_precision, ..self }
+        Self { networks_device, encoder_precision, ..self }
     }
 
     /// A converter over these models.
@@ -130,7 +133,7 @@ impl<B: VoiceOps> Engine<B> {
     pub fn voice(&mut self, path: &Path) -> Result<Arc<Synthesizer<B>>> {
         self.voices.get(path, path.to_owned(), || {
             let file = VoiceCheckpoint::open(path)?;
-            Synthesizer::load(&file.tensors.weights(), &file.config, &self.device).map(Arc::new)
+            Synthesizer::load(&file.tensors.weights(), &file.config, &self.networks_device).map(Arc::new)
         })
     }
 
@@ -144,7 +147,8 @@ impl<B: VoiceOps> Engine<B> {
         let precision = self.encoder_precision;
         self.encoders.get(&weights, (path.to_owned(), projection, precision), || {
             let file = EncoderCheckpoint::open(path)?;
-            Hubert::load_for(&file.tensors.weights(), &file.config, projection, precision, &self.device).map(Arc::new)
+            Hubert::load_for(&file.tensors.weights(), &file.config, projection, precision, &self.networks_device)
+                .map(Arc::new)
         })
     }
 
@@ -164,12 +168,12 @@ impl<B: VoiceOps> Engine<B> {
             TrackerFile::SwiftF0 => {
                 let loaded = match &self.swift_f0 {
                     Some(loaded) => loaded.clone(),
-                    None => Arc::new(SwiftF0::embedded(&B::beside(&self.device))?),
+                    None => Arc::new(SwiftF0::embedded(&B::beside(&self.networks_device))?),
                 };
                 Tracker::SwiftF0(self.swift_f0.insert(loaded).clone())
             }
             TrackerFile::Network(network, path) => self.networks.get(path, path.clone(), || {
-                let device = B::beside(&self.device);
+                let device = B::beside(&self.networks_device);
                 let file = PitchCheckpoint::open_as(path, *network)?;
                 let weights = file.tensors.weights();
                 Ok(match network {

@@ -1,8 +1,8 @@
-"""python -m train.bundle: what `content` learns from, in parts small enough to carry to a machine with an accelerator.
+"""python -m train.bundle: what `spectra` learns from, in parts small enough to carry to a machine with an accelerator.
 
 Sound goes as Ogg Opus, what whisper hears rounded to a quarter of its deviation, some 4 bits a value once compressed. Joe's sound
 goes only where he speaks for himself. His latents do not go: his text encoder and flow do, in half precision, which say them
-again there, and so does what `data` needs to speak more by hibari. `--unpack` writes shards there as `data` and `features` do
+again there, without the noise that those have with which he was heard, and so does what `data` needs to speak more by hibari. `--unpack` writes shards there as `data` and `features` do
 here.
 """
 
@@ -91,11 +91,10 @@ def pack(folder: Path, limit: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("part-*.zip"):
         old.unlink()
-    known = {text: phonemes(text) for text in sentences(7)}
+    known = [(text, phonemes(text)) for text in sentences(7)]
     (folder / PHONEMES.name).write_text(json.dumps(known))
     write_lean_joe(folder / LEAN_JOE.name)
     shutil.copy(WORK / PITCH, folder / "swift-f0.onnx")
-    shutil.copy(DATA / "pitch-of-latent.npz", folder)
     for path in (RUNS / "content.pt", RUNS / "filters.pt"):  # to go on from, or to begin with
         if path.exists():
             shutil.copy(path, folder)
@@ -110,6 +109,7 @@ def pack(folder: Path, limit: int) -> None:
             for stem, name, content in entries:
                 archive.writestr(f"{stem}/{name}", content)
     archive.close()
+    shutil.copy(DATA / "pitch-of-latent.npz", folder)
     print(part + 1, "parts")
 
 

@@ -30,11 +30,6 @@ def setup(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def autocast():
-    """bf16 where the device is fast at it."""
-    return torch.autocast("cuda", torch.bfloat16, enabled=DEVICE.type == "cuda")
-
-
 def save(path: Path, **state) -> None:
     """Writes a checkpoint whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

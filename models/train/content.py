@@ -52,6 +52,7 @@ class Content(nn.Module):
         with torch.no_grad():
             for name, value in projection.projection.named_parameters():
                 value[: len(told[name])] = told[name]
+                value[len(told[name]) :] = 0  # as `spectra` has it
 
     def units(self, batch):
         return self.hubert.units(batch["frames"]) if "frames" in batch else self.hubert(batch["audio"])

@@ -122,12 +122,13 @@ def hibari(shard: int, texts: list[str]) -> list[dict]:
     from .speech import KOKORO_HZ, Hibari, Joe, Tokens, phonemes
 
     hibari.voice = getattr(hibari, "voice", None) or Hibari()
-    hibari.joe = Joe() if shard < ALOUD else getattr(hibari, "joe", None) or Tokens()
+    aloud = shard < ALOUD and not LEAN_JOE.exists()
+    hibari.joe = Joe() if aloud else getattr(hibari, "joe", None) or Tokens()
     rng, out = setup(4000 + shard), []
     for text in texts:
         audio, timed = hibari.voice.speak(phonemes(text), Hibari.Manner.drawn(rng), rng.uniform(0.85, 1.25), rng)
         ids, frames = timed.joe(hibari.joe)
-        said = joe_says(hibari.joe, ids, frames, rng.uniform(0.1, 0.667), shard < ALOUD)
+        said = joe_says(hibari.joe, ids, frames, rng.uniform(0.1, 0.667), aloud)
         out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
     return out
 
@@ -201,7 +202,7 @@ def main() -> None:
     args.add_argument("--processes", type=int, default=1)
     args = args.parse_args()
     DATA.mkdir(parents=True, exist_ok=True)
-    texts = list(json.loads(PHONEMES.read_text())) if PHONEMES.exists() else sentences(7)
+    texts = [text for text, _ in json.loads(PHONEMES.read_text())] if PHONEMES.exists() else sentences(7)
     if not GENERATOR.exists() and not LEAN_JOE.exists():
         from .speech import Joe
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .augment import perturb, repitched
-from .common import DEVICE, FRAME_HOP, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
+from .common import DEVICE, FRAME_HOP, OUTPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
 from .content import Content
 from .dataset import LATENT_HZ, Corpus, between, played
 from .features import voiced_as

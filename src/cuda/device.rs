@@ -28,6 +28,7 @@ pub struct Device {
     stream: Arc<CudaStream>,
     cache: ModuleCache,
     functions: Mutex<HashMap<&'static str, CudaFunction>>,
+    turn: Mutex<()>,
 }
 
 /// A stretch of a device's memory, freed in the stream's order.
@@ -59,7 +60,12 @@ impl Device {
         // SAFETY: all memory of this context lives and is used on the one stream made here.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(refused("make a stream"))?;
-        Ok(Self { facts, context, stream, cache, functions: Mutex::default() })
+        Ok(Self { facts, context, stream, cache, functions: Mutex::default(), turn: Mutex::default() })
+    }
+
+    /// What networks that share the stream hold by turns: what one of them keeps for later is all that comes to it meanwhile.
+    pub(super) fn turn_of_networks(&self) -> &Mutex<()> {
+        &self.turn
     }
 
     /// What the GPU is.

@@ -10,7 +10,7 @@ use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
 use super::launch::Op;
-use super::probe::nvrtc;
+use super::probe::{driver, nvrtc, too_new};
 use crate::error::{Error, Result};
 
 /// What every op is compiled with besides its architecture.
@@ -115,6 +115,13 @@ fn compile(op: &str, source: &str, [major, minor]: [i32; 2]) -> Result<Vec<u8>> 
         Error::device("CUDA", problem, "install an earlier version of CUDA's run-time compiler")
     })?;
     let exact = architecture == wanted;
+    // Machine code of a newer compiler serves the drivers of its major version.
+    if let Ok(driver) = driver()
+        && (!exact || version[0] > driver[0])
+        && let Some(gap) = too_new(version, driver)
+    {
+        return Err(gap.into_error());
+    }
     let kind = if exact { "sm" } else { "compute" };
     let mut options: Vec<String> = OPTIONS.map(str::to_owned).to_vec();
     options.push(format!("--gpu-architecture={kind}_{architecture}"));

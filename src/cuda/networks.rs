@@ -8,7 +8,7 @@ use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use burn_cuda::CudaDevice;
 use etcetera::BaseStrategy;
 
-use super::probe::{Gap, driver, gpu, headers, nvrtc};
+use super::probe::{Gap, driver, gpu, headers, nvrtc, too_new};
 use crate::error::{Error, Result};
 
 /// GPU `ordinal`, as CUDA counts, for networks of the backend [`Cuda`](crate::nn::Cuda).
@@ -24,21 +24,6 @@ pub fn device(ordinal: usize) -> Result<CudaDevice, Gap> {
     headers()?;
     configure(gpu.capability, compiler);
     Ok(CudaDevice::new(ordinal))
-}
-
-/// What is wrong with a compiler whose kernels the driver cannot load.
-#[must_use]
-pub fn too_new(compiler: [i32; 2], driver: [i32; 2]) -> Option<Gap> {
-    (compiler > driver).then(|| {
-        let [major, minor] = driver;
-        Gap {
-            problem: format!(
-                "CUDA's run-time compiler is of version {}.{}, and the driver loads what {major}.{minor} makes",
-                compiler[0], compiler[1]
-            ),
-            remedy: format!("install NVRTC {major}.{minor} or earlier, or a newer driver"),
-        }
-    })
 }
 
 /// Keeps compiled kernels in the user's cache folder: compiling all takes far longer than loading a voice. What was compiled
@@ -71,14 +56,6 @@ fn writable(folder: PathBuf) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_compiler_may_be_as_new_as_the_driver() {
-        assert_eq!(too_new([12, 9], [13, 0]), None);
-        assert_eq!(too_new([13, 0], [13, 0]), None);
-        let gap = too_new([13, 1], [13, 0]).expect("too new");
-        assert!(gap.problem.contains("13.1") && gap.remedy.contains("13.0"), "{gap:?}");
-    }
 
     #[test]
     fn a_folder_that_cannot_be_made_is_done_without() {

@@ -203,7 +203,22 @@ pub fn nvrtc() -> Result<[i32; 2], Gap> {
     }
 }
 
-/// The folder of CUDA's headers, which the networks' kernels, though not Syrinx's own, are compiled with. They are sought
+/// What is wrong with a compiler whose kernels the driver cannot load.
+#[must_use]
+pub fn too_new(compiler: [i32; 2], driver: [i32; 2]) -> Option<Gap> {
+    (compiler > driver).then(|| {
+        let [major, minor] = driver;
+        Gap {
+            problem: format!(
+                "CUDA's run-time compiler is of version {}.{}, and the driver loads what {major}.{minor} makes",
+                compiler[0], compiler[1]
+            ),
+            remedy: format!("install NVRTC {major}.{minor} or earlier, or a newer driver"),
+        }
+    })
+}
+
+/// The folder of CUDA's headers, which burn's kernels, though not Syrinx's own, are compiled with. They are sought
 /// where `CubeCL` will seek them, which would otherwise end the program.
 ///
 /// # Errors
@@ -229,6 +244,14 @@ pub fn headers() -> Result<PathBuf, Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_compiler_may_be_as_new_as_the_driver() {
+        assert_eq!(too_new([12, 9], [13, 0]), None);
+        assert_eq!(too_new([13, 0], [13, 0]), None);
+        let gap = too_new([13, 1], [13, 0]).expect("too new");
+        assert!(gap.problem.contains("13.1") && gap.remedy.contains("13.0"), "{gap:?}");
+    }
 
     #[test]
     fn peaks_are_those_that_nvidia_publishes() {

@@ -18,6 +18,6 @@ pub(crate) use layers::values;
 /// The CPU backend.
 pub type Cpu = burn_flex::Flex;
 
-/// The backend of NVIDIA GPUs. Its devices are to be had from `cuda::networks`, which finds out first whether there is one.
+/// burn's backend of NVIDIA GPUs. Its devices are to be had from `cuda::networks`, which finds out first whether there is one.
 #[cfg(feature = "cuda")]
 pub type Cuda = burn_cuda::Cuda;

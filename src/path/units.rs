@@ -119,7 +119,8 @@ impl PastWindow {
     fn settled<B: VoiceOps>(&self, encoder: &UnitEncoder<B>, span: [usize; 2], audio: &[f32]) -> Option<Units> {
         let same = self.audio[self.moved_samples..].iter().zip(audio).take_while(|(a, b)| a == b).count();
         let seen = encoder.reach_samples() + span[1] * UNIT_SAMPLES;
-        let count = same.checked_sub(seen)? / UNIT_SAMPLES + 1;
+        // One is made anew in any case, which the encoder needs some audio for.
+        let count = (same.checked_sub(seen)? / UNIT_SAMPLES + 1).min(self.units.count().saturating_sub(1));
         let first = self.moved_samples / UNIT_SAMPLES;
         let rows = first * self.units.dim..(first + count) * self.units.dim;
         Some(Units { values: self.units.values.get(rows)?.to_owned(), dim: self.units.dim })

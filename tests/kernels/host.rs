@@ -50,6 +50,7 @@ pub struct Host {
     /// Whether it keeps no launches.
     forgetful: AtomicBool,
     launched: Mutex<BTreeSet<&'static str>>,
+    turn: Mutex<()>,
 }
 
 enum Built {
@@ -89,6 +90,7 @@ impl Host {
             keeping: Mutex::new(None),
             repeats: AtomicUsize::new(0),
             forgetful: AtomicBool::new(false),
+            turn: Mutex::default(),
         }
     }
 
@@ -357,13 +359,17 @@ impl Graphs for Host {
 /// launches are kept of all that comes to a stream meanwhile.
 impl Traceable for Host {
     fn opened(device: TraceDevice) -> Option<Arc<Self>> {
-        static HOSTS: OnceLock<Mutex<HashMap<TraceDevice, Arc<Host>>>> = OnceLock::new();
+        static HOSTS: OnceLock<Mutex<HashMap<[usize; 2], Arc<Host>>>> = OnceLock::new();
         let mut hosts = HOSTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let order = ORDERS[device.number % ORDERS.len()];
         let host = || match std::env::var_os(GPU) {
             Some(_) => Self::with(Built::Gpu(Box::leak(Box::new(open_gpu()))), order),
             None => Self::new(order),
         };
-        Some(Arc::clone(hosts.entry(device).or_insert_with(|| Arc::new(host()))))
+        Some(Arc::clone(hosts.entry([device.number, device.stream]).or_insert_with(|| Arc::new(host()))))
+    }
+
+    fn turn(&self) -> &Mutex<()> {
+        &self.turn
     }
 }

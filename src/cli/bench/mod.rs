@@ -282,11 +282,14 @@ fn params() -> ConversionParams {
 
 fn load<B: VoiceOps>(args: &BenchArgs, device: &B::Device) -> Result<(Converter<B>, LoadSeconds)> {
     let precision = Precision::from(args.precision);
-    let device = &match precision {
-        Precision::Full => device.clone(),
-        Precision::Reduced => B::reduced(device),
-    };
     let mut engine = Engine::<B>::new(device.clone()).with_encoder_precision(precision);
+    let (retrieval_device, device) = (
+        device,
+        &match precision {
+            Precision::Full => device.clone(),
+            Precision::Reduced => B::reduced(device),
+        },
+    );
     let (voice, voice_seconds) = if let Some(path) = &args.voice {
         timed(|| engine.voice(path))?
     } else {
@@ -317,7 +320,8 @@ fn load<B: VoiceOps>(args: &BenchArgs, device: &B::Device) -> Result<(Converter<
         (Some(path), _) => Some(Index::open(path)?),
         (None, rows) => rows.map(|rows| seeded::index(rows as usize, encoder.unit_dim())),
     };
-    let retrieval = index.map(|index| Retrieval::new(Arc::new(index), encoder.unit_dim(), device)).transpose()?;
+    let retrieval =
+        index.map(|index| Retrieval::new(Arc::new(index), encoder.unit_dim(), retrieval_device)).transpose()?;
     Ok((assemble(voice, encoder, retrieval.map(Arc::new), tracker), load_seconds))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use burn::tensor::backend::{DTypeUsage, DTypeUsageSet, Device as BurnDevice, DeviceId, DeviceOps, ExecutionError};
 use burn::tensor::{DType, Shape, TensorData};
@@ -18,8 +18,11 @@ use crate::nn::ops::Precision;
 
 /// A machine that networks run on.
 pub trait Traceable: Graphs<Graph: Send + Sync, Memory: Send + Sync> + Send + Sync + 'static {
-    /// The machine of this name, if that of its number was opened.
+    /// The stream of this name, if the machine of its number was opened; of whichever precision.
     fn opened(device: TraceDevice) -> Option<Arc<Self>>;
+
+    /// What one thread at a time holds while it uses the stream.
+    fn turn(&self) -> &Mutex<()>;
 }
 
 /// Names a machine by its number. What runs under other names of the same machine does not wait for its turn here.

@@ -14,7 +14,7 @@
 //! the plan has them. A tensor that outlives its trace is copied out. Weights that are dropped take with them what was kept
 //! for them.
 //!
-//! The machine is a CUDA device or, in tests, its stand-in. Threads take turns: one computes at a time.
+//! The machine is a stream of a CUDA device or, in tests, its stand-in. On each, threads take turns: one computes at a time.
 
 mod channel;
 mod open;

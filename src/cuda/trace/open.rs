@@ -20,44 +20,48 @@ pub fn open(ordinal: usize) -> Result<TraceDevice> {
     // Others go on with GPUs that are open.
     static OPENING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = TraceDevice::new(ordinal);
-    let is_open = opened().contains_key(&first);
+    let is_open = opened().contains_key(&[ordinal, 0]);
     if !is_open {
-        let device = opening(ordinal)?;
-        opened().insert(first, Arc::new(device));
+        let device = stream_of(ordinal)?;
+        opened().insert([ordinal, 0], Arc::new(device));
     }
-    Ok(first)
+    Ok(TraceDevice::new(ordinal))
 }
 
-fn opening(ordinal: usize) -> Result<Device> {
+/// A new stream, with all kernels loaded.
+fn stream_of(ordinal: usize) -> Result<Device> {
     let device = Device::open(ordinal, ModuleCache::of_user())?;
     device.prewarm()?;
     Ok(device)
 }
 
-/// Which GPUs are open, once for each name: for as long as the program runs, since burn keeps their clients as long.
-fn opened() -> MutexGuard<'static, HashMap<TraceDevice, Arc<Device>>> {
-    static DEVICES: LazyLock<Mutex<HashMap<TraceDevice, Arc<Device>>>> = LazyLock::new(Mutex::default);
+/// The streams of GPUs that are open, by both numbers: for as long as the program runs, since burn keeps their clients as long.
+fn opened() -> MutexGuard<'static, HashMap<[usize; 2], Arc<Device>>> {
+    static DEVICES: LazyLock<Mutex<HashMap<[usize; 2], Arc<Device>>>> = LazyLock::new(Mutex::default);
     DEVICES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Traceable for Device {
-    /// Other streams are opened when networks are first loaded for them.
+    /// Other streams than the first are opened when networks are first loaded for them.
     fn opened(device: TraceDevice) -> Option<Arc<Self>> {
-        let mut opened = opened();
-        let first = opened.get(&TraceDevice::new(device.number))?.clone();
-        if device.stream == 0 && !device.reduced {
-            return Some(first);
+        let name = [device.number, device.stream];
+        let (first, found) = {
+            let opened = opened();
+            (opened.get(&[device.number, 0])?.clone(), opened.get(&name).cloned())
+        };
+        if found.is_some() {
+            return found;
         }
-        if let Some(other) = opened.get(&device) {
-            return Some(other.clone());
-        }
-        match opening(device.number) {
-            Ok(other) => Some(opened.entry(device).or_insert(Arc::new(other)).clone()),
+        match stream_of(device.number) {
+            Ok(other) => Some(opened().entry(name).or_insert(Arc::new(other)).clone()),
             Err(failure) => {
                 tracing::warn!("{failure}; networks take turns on one stream");
                 Some(first)
             }
         }
+    }
+
+    fn turn(&self) -> &Mutex<()> {
+        self.turn_of_networks()
     }
 }

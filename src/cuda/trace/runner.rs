@@ -1,12 +1,14 @@
 //! Takes operations in from any thread, and does them when something is read.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use burn_ir::{OperationIr, TensorId, TensorIr, TensorStatus};
 
+use super::channel::Traceable;
 use super::plan::{Laid, Plan};
 use super::plans::{Plans, Ready, Way};
 use super::record::{Source, Trace};
@@ -28,7 +30,7 @@ const MOST_SPARE_VALUES: usize = 1 << 26;
 const ALIGNMENT: usize = 64;
 
 /// A machine with the tensors on it.
-pub(super) struct Runner<M: Graphs> {
+pub(super) struct Runner<M: Traceable> {
     machine: Arc<M>,
     names: AtomicU64,
     state: Mutex<State<M>>,
@@ -47,6 +49,26 @@ struct State<M: Graphs> {
     lost: Option<String>,
 }
 
+/// A runner's state while it is its turn on the stream.
+struct Turn<'a, M: Graphs> {
+    state: MutexGuard<'a, State<M>>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl<M: Graphs> Deref for Turn<'_, M> {
+    type Target = State<M>;
+
+    fn deref(&self) -> &State<M> {
+        &self.state
+    }
+}
+
+impl<M: Graphs> DerefMut for Turn<'_, M> {
+    fn deref_mut(&mut self) -> &mut State<M> {
+        &mut self.state
+    }
+}
+
 /// A tensor that is there.
 struct Tensor<M: Graphs> {
     content: Content<M>,
@@ -54,7 +76,7 @@ struct Tensor<M: Graphs> {
     fresh: bool,
 }
 
-impl<M: Graphs> Runner<M> {
+impl<M: Traceable> Runner<M> {
     pub fn new(machine: Arc<M>) -> Self {
         let state = State {
             tensors: HashMap::new(),
@@ -68,9 +90,10 @@ impl<M: Graphs> Runner<M> {
         Self { machine, names: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
-    /// The state, which holds together after a panic as well: it changes in whole steps.
-    fn state(&self) -> MutexGuard<'_, State<M>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state, which holds together after a panic as well: it changes in whole steps. Others of the same stream wait.
+    fn state(&self) -> Turn<'_, M> {
+        let turn = self.machine.turn().lock().unwrap_or_else(PoisonError::into_inner);
+        Turn { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), _turn: turn }
     }
 
     /// A name for a new tensor.

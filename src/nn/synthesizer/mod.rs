@@ -196,12 +196,15 @@ mod tests {
     use crate::nn::Cpu;
     use crate::nn::recorded::Recorded;
 
-    #[test]
-    fn the_prior_of_the_last_hops_is_that_of_all_hops() {
+    fn small_voice() -> Synthesizer<Cpu> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/synth_small_v2_40k.pth");
         let file = VoiceCheckpoint::open(path).expect("a voice");
-        let voice =
-            Synthesizer::<Cpu>::load(&file.tensors.weights(), &file.config, &Default::default()).expect("a voice");
+        Synthesizer::load(&file.tensors.weights(), &file.config, &Default::default()).expect("a voice")
+    }
+
+    #[test]
+    fn the_prior_of_the_last_hops_is_that_of_all_hops() {
+        let voice = small_voice();
         let recorded = Recorded::open("synth_small_v2_40k_off");
         let coarse = recorded.bytes("in.pitch");
         let units = crate::nn::values(recorded.tensor::<3>("in.phone"));
@@ -221,10 +224,7 @@ mod tests {
     fn every_part_of_the_network_gives_what_the_reference_recorded() {
         /// Sums in another order, of values up to 14.
         const TOLERANCE: f32 = 4e-5;
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/synth_small_v2_40k.pth");
-        let file = VoiceCheckpoint::open(path).expect("a voice");
-        let voice =
-            Synthesizer::<Cpu>::load(&file.tensors.weights(), &file.config, &Default::default()).expect("a voice");
+        let voice = small_voice();
         let recorded = Recorded::open("synth_small_v2_40k_off");
         let coarse = recorded.bytes("in.pitch");
         voice.text_encoder.check_parts(recorded.tensor("in.phone"), &coarse, &recorded, TOLERANCE);

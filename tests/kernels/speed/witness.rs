@@ -17,11 +17,13 @@ pub struct Witness<M: Machine> {
     launched: Mutex<Vec<Launch>>,
     /// All that it allocated: launches that were noted name it.
     memory: Mutex<Vec<Arc<M::Memory>>>,
+    turn: Mutex<()>,
 }
 
 impl<M: Machine> Witness<M> {
     pub fn of(machine: Arc<M>) -> Self {
-        Self { machine, launches: true, launched: Mutex::default(), memory: Mutex::default() }
+        let (launched, memory, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { machine, launches: true, launched, memory, turn }
     }
 
     /// One that launches nothing.
@@ -85,6 +87,10 @@ static WITNESSES: LazyLock<Mutex<HashMap<usize, Arc<dyn Any + Send + Sync>>>> = 
 impl<M: Shared> Traceable for Witness<M> {
     fn opened(device: TraceDevice) -> Option<Arc<Self>> {
         Arc::clone(WITNESSES.lock().expect("whole").get(&device.number)?).downcast().ok()
+    }
+
+    fn turn(&self) -> &Mutex<()> {
+        &self.turn
     }
 }
 
