@@ -25,7 +25,7 @@ pub trait Traceable: Graphs<Graph: Send + Sync, Memory: Send + Sync> + Send + Sy
     fn turn(&self) -> &Mutex<()>;
 }
 
-/// Names a machine by its number. What runs under other names of the same machine does not wait for its turn here.
+/// Names a machine by its number, and a stream of it: what runs on others does not wait for its turn here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TraceDevice {
     /// As the kind of machine counts.
