@@ -9,7 +9,7 @@
 //            values [2 reach + 1, size] or null; size at most 128; query i sees keys i - before..=i + after
 // grid       (ceil(queries / 4), batch * heads) blocks of 128 threads: a query per warp
 // shared     dynamic: (64 (size | 1) + 4 size) floats
-// registers  attention 62 at most
+// registers  attention 80 at most
 // contract   sums in f32: within 1e-5 of the twin's for values about 1
 // CPU twin   nn::ops::plain::attention
 #include "syrinx.cuh"
@@ -17,6 +17,9 @@
 #define THREADS 128
 #define WARPS (THREADS / WARP)
 #define MOST_SIZE 128
+// Threads that load one row, and rows that each loads of a tile.
+#define ROW_LANES 32
+#define ROWS_EACH (WARP * ROW_LANES / THREADS)
 
 __device__ inline float warp_most(float value) {
     for (int distance = WARP / 2; distance > 0; distance /= 2) {
@@ -50,19 +53,35 @@ KERNEL(attention, THREADS)
     float sums[MOST_SIZE / WARP] = {};
     for (int tile = start; tile < end; tile += WARP) {
         __syncthreads();
-        for (int at = threadIdx.x; at < WARP * size; at += THREADS) {
-            int row = at / size, c = at - row * size, j = tile + row;
-            now_keys[row * width + c] = j < keys ? key[j * features + c] : 0.0f;
-            now_values[row * width + c] = j < keys ? value[j * features + c] : 0.0f;
+        // A row for each group of lanes, so that all loads are under way before the first is placed.
+#pragma unroll
+        for (int part = 0; part < MOST_SIZE / ROW_LANES; part++) {
+            const int c = threadIdx.x % ROW_LANES + part * ROW_LANES;
+            if (c >= size) break;
+            float of_keys[ROWS_EACH], of_values[ROWS_EACH];
+#pragma unroll
+            for (int n = 0; n < ROWS_EACH; n++) {
+                const int j = tile + threadIdx.x / ROW_LANES + n * (THREADS / ROW_LANES);
+                of_keys[n] = j < keys ? key[j * features + c] : 0.0f;
+                of_values[n] = j < keys ? value[j * features + c] : 0.0f;
+            }
+#pragma unroll
+            for (int n = 0; n < ROWS_EACH; n++) {
+                const int at = (threadIdx.x / ROW_LANES + n * (THREADS / ROW_LANES)) * width + c;
+                now_keys[at] = of_keys[n];
+                now_values[at] = of_values[n];
+            }
         }
         __syncthreads();
         const int j = tile + lane, d = j - i;
         float score = -infinity();
         if (here && j < keys && -d <= before && d <= after) {
             score = 0.0f;
+#pragma unroll 8
             for (int c = 0; c < size; c++) score += own[c] * now_keys[lane * width + c];
             if (relative_key && -d <= reach && d <= reach) {
                 const float *row = relative_key + (d + reach) * size;
+#pragma unroll 8
                 for (int c = 0; c < size; c++) score += own[c] * row[c];
             }
         }
@@ -74,6 +93,7 @@ KERNEL(attention, THREADS)
         weight = weight * rescale + p;
 #pragma unroll
         for (int n = 0; n < MOST_SIZE / WARP; n++) sums[n] *= rescale;
+#pragma unroll 4
         for (int k = 0; k < WARP; k++) {
             const float share = __shfl_sync(ALL_LANES, p, k);
             const int distance = tile + k - i;

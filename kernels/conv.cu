@@ -9,9 +9,9 @@
 // grid       (tiles of samples of all the batch, groups * tiles of outputs, parts): part p sums k in p share..(p + 1)
 //            share, k counting taps and, inside of a tap, inputs; more than one part write to parts [parts, values of
 //            y], for sum_parts; tiles are outputs by samples as the kernels' names have it; 256 or 128 threads
-// shared     conv_64x64 18,944 bytes, conv_32x128 23,040, conv_32x32 9,728
+// shared     conv_64x64 18,944 bytes, conv_32x128 23,040, conv_32x32 9,728, conv_128x64_tf32 26,624
 // registers  conv_64x64 80, conv_32x128 109, conv_32x32 79 at most
-// registers  conv_64x64_tf32 80, conv_32x128_tf32 109, conv_32x32_tf32 80 at most
+// registers  conv_64x64_tf32 80, conv_32x128_tf32 109, conv_32x32_tf32 80, conv_128x64_tf32 122 at most
 // contract   sums in f32, in the same order each time: within 1e-5 of the twin's for sums of values about 1; by the
 //            kernels of tf32, of the twin's for factors rounded to 11 significant bits, on Turing not rounded
 // CPU twin   nn::ops::plain::conv1d, conv2d
@@ -50,10 +50,13 @@ KERNEL(conv_32x32, 128)
 PARAMETERS { CONVOLVE(Tile<32, 32, 4, 2>); }
 
 KERNEL(conv_64x64_tf32, 256)
-PARAMETERS { CONVOLVE(TensorTile<64, 64, 32>); }
+PARAMETERS { CONVOLVE(TensorTile<64, 64, 16, 32>); }
 
 KERNEL(conv_32x128_tf32, 256)
-PARAMETERS { CONVOLVE(TensorTile<32, 128, 32>); }
+PARAMETERS { CONVOLVE(TensorTile<32, 128, 16, 32>); }
 
 KERNEL(conv_32x32_tf32, 128)
-PARAMETERS { CONVOLVE(TensorTile<32, 32, 16>); }
+PARAMETERS { CONVOLVE(TensorTile<32, 32, 16, 16>); }
+
+KERNEL(conv_128x64_tf32, 256)
+PARAMETERS { CONVOLVE(TensorTile<128, 64, 32, 32>); }

@@ -8,8 +8,9 @@
 //            columns]; less than 2^31 values each; one dimension is two with one row, one tap and stride 1
 // grid       (tiles of samples of the largest phase and all the batch, phases * tiles of outputs, parts), else as
 //            conv.cu
-// shared     conv_transpose_64x64 18,944 bytes, conv_transpose_32x32 9,728
+// shared     conv_transpose_64x64 18,944 bytes, conv_transpose_32x32 9,728, conv_transpose_32x64_tf32 14,336
 // registers  conv_transpose_64x64 80, conv_transpose_32x32 79 at most
+// registers  conv_transpose_64x64_tf32 80, conv_transpose_32x64_tf32 113 at most
 // contract   as conv.cu's
 // CPU twin   nn::ops::plain::conv_transpose1d, conv_transpose2d
 #include "convolve.cuh"
@@ -58,3 +59,9 @@ PARAMETERS { CONVOLVE(Tile<64, 64, 4, 4>); }
 
 KERNEL(conv_transpose_32x32, 128)
 PARAMETERS { CONVOLVE(Tile<32, 32, 4, 2>); }
+
+KERNEL(conv_transpose_64x64_tf32, 256)
+PARAMETERS { CONVOLVE(TensorTile<64, 64, 16, 32>); }
+
+KERNEL(conv_transpose_32x64_tf32, 128)
+PARAMETERS { CONVOLVE(TensorTile<32, 64, 16, 32>); }

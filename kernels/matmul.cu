@@ -5,8 +5,8 @@
 // shapes     left and right by their strides, which may be 0; bias [columns], residual and y [outer, inner, rows,
 //            columns]; less than 2^31 values each
 // grid       (tiles of columns, outer * inner * tiles of rows, parts), else as conv.cu; tiles are rows by columns
-// shared     matmul_64x64 18,944 bytes, matmul_32x32 9,728
-// registers  matmul_64x64 80, matmul_32x32 80, matmul_64x64_tf32 80, matmul_32x32_tf32 80 at most
+// shared     matmul_64x64 18,944 bytes, matmul_32x32 9,728, matmul_64x128_tf32 26,624
+// registers  matmul_64x64 80, matmul_32x32 80, matmul_64x64_tf32 80, matmul_32x32_tf32 80, matmul_64x128_tf32 128 at most
 // contract   as conv.cu's
 // CPU twin   nn::ops::plain::linear; burn's matmul
 #include "tiles.cuh"
@@ -104,7 +104,10 @@ KERNEL(matmul_32x32, 128)
 PARAMETERS { MULTIPLY(Tile<32, 32, 4, 2>); }
 
 KERNEL(matmul_64x64_tf32, 256)
-PARAMETERS { MULTIPLY(TensorTile<64, 64, 32>); }
+PARAMETERS { MULTIPLY(TensorTile<64, 64, 16, 32>); }
 
 KERNEL(matmul_32x32_tf32, 128)
-PARAMETERS { MULTIPLY(TensorTile<32, 32, 16>); }
+PARAMETERS { MULTIPLY(TensorTile<32, 32, 16, 16>); }
+
+KERNEL(matmul_64x128_tf32, 256)
+PARAMETERS { MULTIPLY(TensorTile<64, 128, 32, 32>); }

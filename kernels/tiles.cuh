@@ -93,22 +93,22 @@ __device__ inline void multiply_by_warp(float (&c)[4], const u32 (&a)[4], const 
 #endif
 }
 
-// The same of factors rounded to 11 significant bits, 16 x WIDE sums by each warp on tensor cores; exact where there
-// are none.
-template <int M_, int N_, int WIDE> struct TensorTile {
+// The same of factors rounded to 11 significant bits, TALL x WIDE sums by each warp on tensor cores; exact where there are
+// none.
+template <int M_, int N_, int TALL, int WIDE> struct TensorTile {
     enum {
         M = M_,
         N = N_,
-        OWN_M = 2,
+        OWN_M = TALL / 8,
         OWN_N = WIDE / 4,
-        THREADS = (M / 16) * (N / WIDE) * WARP,
+        THREADS = (M / TALL) * (N / WIDE) * WARP,
         LANES = THREADS / DEPTH,
         ROW_A = M + 8,
         ROW_B = N + 8,
         SHARED = 2 * DEPTH * (ROW_A + ROW_B),
     };
 
-    static __device__ int m(int i) { return threadIdx.x / WARP / (N / WIDE) * 16 + threadIdx.x % WARP / 4 + 8 * i; }
+    static __device__ int m(int i) { return threadIdx.x / WARP / (N / WIDE) * TALL + threadIdx.x % WARP / 4 + 8 * i; }
     static __device__ int n(int j) {
         return threadIdx.x / WARP % (N / WIDE) * WIDE + j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2;
     }
@@ -120,18 +120,28 @@ template <int M_, int N_, int WIDE> struct TensorTile {
         b += threadIdx.x / WARP % (N / WIDE) * WIDE + threadIdx.x % WARP / 4;
 #pragma unroll
         for (int k = 0; k < DEPTH; k += 8) {
-            const float *low = a + (k + t) * ROW_A, *high = low + 4 * ROW_A;
-            const u32 left[4] = {rounded(low[0]), rounded(low[8]), rounded(high[0]), rounded(high[8])};
+            u32 left[OWN_M / 2][4];
+#pragma unroll
+            for (int i = 0; i < OWN_M / 2; i++) {
+                const float *low = a + (k + t) * ROW_A + 16 * i, *high = low + 4 * ROW_A;
+                left[i][0] = rounded(low[0]);
+                left[i][1] = rounded(low[8]);
+                left[i][2] = rounded(high[0]);
+                left[i][3] = rounded(high[8]);
+            }
 #pragma unroll
             for (int j = 0; j < OWN_N; j += 2) {
                 const float *of = b + (k + t) * ROW_B + j * 4;
                 const u32 right[2] = {rounded(of[0]), rounded(of[4 * ROW_B])};
-                float four[4] = {sums[0][j], sums[0][j + 1], sums[1][j], sums[1][j + 1]};
-                multiply_by_warp(four, left, right);
-                sums[0][j] = four[0];
-                sums[0][j + 1] = four[1];
-                sums[1][j] = four[2];
-                sums[1][j + 1] = four[3];
+#pragma unroll
+                for (int i = 0; i < OWN_M; i += 2) {
+                    float four[4] = {sums[i][j], sums[i][j + 1], sums[i + 1][j], sums[i + 1][j + 1]};
+                    multiply_by_warp(four, left[i / 2], right);
+                    sums[i][j] = four[0];
+                    sums[i][j + 1] = four[1];
+                    sums[i + 1][j] = four[2];
+                    sums[i + 1][j + 1] = four[3];
+                }
             }
         }
 #else

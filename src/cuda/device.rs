@@ -1,4 +1,5 @@
-//! A CUDA device as a [`Machine`]: one stream of its own, on which everything happens in order.
+//! A CUDA device as a [`Machine`]: one stream of its own, on which everything happens in order. Launches that are kept as a graph
+//! may run side by side there; the stream waits for all of them.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -15,11 +16,15 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::Ptx;
 
+use super::lanes::{Turn, lanes};
 use super::launch::{Graphs, Kernel, Launch, Machine};
 use super::modules::ModuleCache;
 use super::ops::KERNELS;
 use super::probe::{Gap, GpuFacts, gpu, name_of};
 use crate::error::{Error, Result};
+
+/// Streams that kept launches run on at the same time: more gained nothing on an H100.
+const MOST_LANES: usize = 4;
 
 /// One GPU, opened.
 pub struct Device {
@@ -29,6 +34,10 @@ pub struct Device {
     cache: ModuleCache,
     functions: Mutex<HashMap<&'static str, CudaFunction>>,
     turn: Mutex<()>,
+    /// Streams on which kept launches run beside those of `stream`.
+    beside: Mutex<Vec<Arc<CudaStream>>>,
+    /// The one of them that launches are kept of now.
+    lane: Mutex<Option<Arc<CudaStream>>>,
 }
 
 /// A stretch of a device's memory, freed in the stream's order.
@@ -57,10 +66,20 @@ impl Device {
     pub fn open(ordinal: usize, cache: ModuleCache) -> Result<Self> {
         let facts = gpu(ordinal).map_err(Gap::into_error)?;
         let context = CudaContext::new(ordinal).map_err(refused("open the GPU"))?;
-        // SAFETY: all memory of this context lives and is used on the one stream made here.
+        // SAFETY: all memory of this context lives and is used on the one stream made here. Graphs, of which branches run side by
+        // side, are given to that stream as a whole.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(refused("make a stream"))?;
-        Ok(Self { facts, context, stream, cache, functions: Mutex::default(), turn: Mutex::default() })
+        Ok(Self {
+            facts,
+            context,
+            stream,
+            cache,
+            functions: Mutex::default(),
+            turn: Mutex::default(),
+            beside: Mutex::default(),
+            lane: Mutex::default(),
+        })
     }
 
     /// What networks that share the stream hold by turns: what one of them keeps for later is all that comes to it meanwhile.
@@ -126,6 +145,40 @@ impl Device {
             functions.insert(kernel.name, function.map_err(refused(&format!("find kernel `{}`", kernel.name)))?);
         }
         Ok(functions[kernel.name].clone())
+    }
+
+    /// Has `work` launch each task on a stream of its lane, which the first one waits for at last.
+    fn launch_on_lanes(
+        &self,
+        turns: &[Turn],
+        streams: &[Arc<CudaStream>],
+        work: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
+        let told = refused("keep launches on several streams");
+        if streams.len() > 1 {
+            let began = self.stream.record_event(None).map_err(&told)?;
+            streams[1..].iter().try_for_each(|stream| stream.wait(&began)).map_err(&told)?;
+        }
+        let mut done = HashMap::new();
+        for (task, turn) in turns.iter().enumerate() {
+            let stream = &streams[turn.lane];
+            turn.waits_for.iter().try_for_each(|other| stream.wait(&done[other])).map_err(&told)?;
+            *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
+            work(task)?;
+            if turn.is_awaited {
+                done.insert(task, stream.record_event(None).map_err(&told)?);
+            }
+        }
+        streams[1..].iter().try_for_each(|stream| self.stream.join(stream)).map_err(&told)
+    }
+
+    /// The stream and others beside it, `count` in all.
+    fn streams(&self, count: usize) -> Result<Vec<Arc<CudaStream>>> {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        while beside.len() + 1 < count {
+            beside.push(self.context.new_stream().map_err(refused("make a stream"))?);
+        }
+        Ok([&self.stream].into_iter().chain(&*beside).take(count).cloned().collect())
     }
 }
 
@@ -204,7 +257,8 @@ impl Machine for Device {
             block_dim: (launch.threads(), 1, 1),
             shared_mem_bytes: launch.shared_size(),
         };
-        let mut builder = self.stream.launch_builder(&function);
+        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut builder = lane.as_ref().unwrap_or(&self.stream).launch_builder(&function);
         for word in launch.arguments() {
             builder.arg(word);
         }
@@ -225,13 +279,20 @@ unsafe impl Send for KeptGraph {}
 impl Graphs for Device {
     type Graph = DeviceGraph;
 
-    fn keep(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<DeviceGraph> {
+    fn keep(&self, after: &[Vec<usize>], work: &mut dyn FnMut(usize) -> Result<()>) -> Result<DeviceGraph> {
         // Of this thread alone: others may go on allocating, on other streams.
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        let turns = lanes(after, MOST_LANES);
+        let streams = self.streams(turns.iter().map(|turn| turn.lane + 1).max().unwrap_or(1))?;
         self.stream.begin_capture(mode).map_err(refused("begin to keep launches"))?;
-        let worked = catch_unwind(AssertUnwindSafe(work));
+        let worked = catch_unwind(AssertUnwindSafe(|| self.launch_on_lanes(&turns, &streams, work)));
+        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // In any case: the stream is of no use before.
         let kept = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        if !matches!(worked, Ok(Ok(()))) {
+            // Those beside may not have come back to it.
+            self.beside.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         worked.unwrap_or_else(|panic| resume_unwind(panic))?;
         let kept = kept.map_err(refused("keep launches"))?;
         let graph = kept.ok_or_else(|| Error::device("CUDA", "the driver kept no launches", "update the driver"))?;

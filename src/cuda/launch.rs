@@ -83,15 +83,16 @@ pub trait Machine {
 
 /// A machine that keeps launches and repeats them, which should cost it less than each of them.
 pub trait Graphs: Machine {
-    /// Launches in their order, with their arguments: the memory that they name has to outlive them.
+    /// Launches, each after those that it waits for, with their arguments: the memory that they name has to outlive them.
     type Graph;
 
-    /// Keeps what `work` launches, which is not run. `work` does nothing else: it neither allocates nor copies, and has
-    /// launched the same kernels before.
+    /// Keeps what `work` launches, which is not run, for tasks 0, 1 and so on. Each waits for those in its entry of `after`,
+    /// which come before it, and for what they wait for; others may run at the same time. `work` does nothing else: it neither
+    /// allocates nor copies, and has launched the same kernels before.
     ///
     /// # Errors
     /// `work` fails, or the machine cannot keep a launch.
-    fn keep(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Graph>;
+    fn keep(&self, after: &[Vec<usize>], work: &mut dyn FnMut(usize) -> Result<()>) -> Result<Self::Graph>;
 
     /// Gives all launches of `graph` to the machine.
     ///
@@ -155,7 +156,7 @@ impl<M: Machine, T: Pod> Buffer<M, T> {
         Ok(values)
     }
 
-    /// The values in `range`, in the same memory. Work runs in order, so that a part may be written and another handle of
+    /// The values in `range`, in the same memory. Work runs in order, kept work in that of its tasks, so that a part may be written and another handle of
     /// it be read later.
     ///
     /// # Panics

@@ -11,6 +11,7 @@
 
 #[allow(unsafe_code, reason = "launches pass addresses to the driver")]
 mod device;
+mod lanes;
 mod launch;
 #[allow(unsafe_code, reason = "the compiler is a C library")]
 mod modules;

@@ -410,23 +410,38 @@ impl FirstConvolution {
 
     /// Mean `[taps]` and covariance `[taps, taps]` of the samples under the taps.
     fn moments(&self, audio: &[f32]) -> (Vec<f64>, Vec<f64>) {
-        let (mut mean, mut products) = (vec![0.0; self.taps], vec![0.0; self.taps * self.taps]);
-        let windows = audio.windows(self.taps).step_by(self.stride);
-        let count = windows.len().max(1) as f64;
-        for window in windows {
-            for (i, &a) in window.iter().enumerate() {
-                mean[i] += f64::from(a);
-                for (product, &b) in products[i * self.taps..].iter_mut().zip(window) {
-                    *product += f64::from(a) * f64::from(b);
-                }
+        let (taps, stride) = (self.taps, self.stride);
+        let Some(rest) = audio.len().checked_sub(taps) else { return (vec![0.0; taps], vec![0.0; taps * taps]) };
+        let windows = rest / stride + 1;
+        // Every stride-th sample, from the first, the second and so on: what a tap sees lies in one of them, side by side.
+        let phases: Vec<Vec<f32>> =
+            (0..stride).map(|phase| audio.iter().skip(phase).step_by(stride).copied().collect()).collect();
+        let seen = |tap: usize| &phases[tap % stride][tap / stride..][..windows];
+        let count = windows as f64;
+        let mean: Vec<f64> = (0..taps).map(|tap| sum_of(seen(tap), |a, _| a, seen(tap)) / count).collect();
+        let mut covariance = vec![0.0; taps * taps];
+        for i in 0..taps {
+            for j in i..taps {
+                let value = sum_of(seen(i), |a, b| a * b, seen(j)) / count - mean[i] * mean[j];
+                (covariance[i * taps + j], covariance[j * taps + i]) = (value, value);
             }
         }
-        mean.iter_mut().chain(&mut products).for_each(|sum| *sum /= count);
-        for (row, a) in products.chunks_exact_mut(self.taps).zip(&mean) {
-            row.iter_mut().zip(&mean).for_each(|(product, b)| *product -= a * b);
-        }
-        (mean, products)
+        (mean, covariance)
     }
+}
+
+/// The sum of `term` over pairs of values, in lanes that the compiler keeps in vector registers.
+fn sum_of(a: &[f32], term: impl Fn(f64, f64) -> f64, b: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0_f64; LANES];
+    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] += term(f64::from(a[lane]), f64::from(b[lane]));
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(f64::from(a), f64::from(b))).sum();
+    lanes.iter().sum::<f64>() + rest
 }
 
 /// One post-norm transformer layer.

@@ -1,5 +1,7 @@
 //! Layers: prepared weights with the loader that checks their shapes.
 
+use std::ops::Range;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
@@ -66,6 +68,20 @@ impl<B: VoiceOps> Conv1d<B> {
         let weight = load::<B, 3>(weights, "weight", shape, device)?.narrow(2, 0, taps);
         let bias = load_bias::<B>(weights, shape[0], device)?;
         Ok(Self { prepared: B::prepare_conv1d(weight, bias, spec, precision) })
+    }
+
+    /// Only some of the outputs of a convolution.
+    pub(super) fn load_outputs(
+        weights: &Weights<'_>,
+        shape: [usize; 3],
+        outputs: Range<usize>,
+        spec: Conv1dSpec,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let weight = load::<B, 3>(weights, "weight", shape, device)?.narrow(0, outputs.start, outputs.len());
+        let bias = load_bias::<B>(weights, shape[0], device)?;
+        let bias = bias.map(|bias| bias.narrow(0, outputs.start, outputs.len()));
+        Ok(Self { prepared: B::prepare_conv1d(weight, bias, spec, Precision::Full) })
     }
 
     pub(super) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -80,14 +80,27 @@ impl<B: VoiceOps> Retrieval<B> {
         if queries.count() == 0 {
             return Vec::new();
         }
-        let rows = queries.values.par_chunks_exact(queries.dim);
-        let Some(nearness) = self.nearness(queries) else {
-            return rows.map(|query| self.nearest(query, &[0])).collect();
+        let nearness = self.nearness(queries);
+        let nearest = |number: usize| {
+            let query = &queries.values[number * queries.dim..][..queries.dim];
+            let Some(nearness) = &nearness else { return self.nearest(query, &[0]) };
+            let lists = self.index.lists();
+            self.nearest(query, &closest_cells(&nearness[number * lists..][..lists], self.index.nprobe))
         };
-        let cells = nearness.par_chunks_exact(self.index.lists());
-        rows.zip(cells)
-            .map(|(query, nearness)| self.nearest(query, &closest_cells(nearness, self.index.nprobe)))
-            .collect()
+        let numbers = 0..queries.count();
+        if self.is_quick(queries.count()) {
+            numbers.map(nearest).collect()
+        } else {
+            numbers.into_par_iter().map(nearest).collect()
+        }
+    }
+
+    /// Whether `queries` are found sooner by one thread than others are woken.
+    fn is_quick(&self, queries: usize) -> bool {
+        /// What one thread multiplies and adds in the tens of microseconds that waking takes.
+        const QUICK: usize = 1 << 19;
+        let of_cells = self.index.vectors.len() / self.index.lists().max(1) * self.index.nprobe;
+        queries * (of_cells + self.index.lists()) <= QUICK
     }
 
     /// For each query its row of nearness values, one per cell; `None` where there is one cell only.
@@ -117,7 +130,7 @@ impl<B: VoiceOps> Retrieval<B> {
         if small_cell == SmallCell::SkipRun && found.iter().any(|rows| rows.len() < NEIGHBOURS) {
             return;
         }
-        let run = units.values[first * dim..].par_chunks_exact_mut(dim);
+        let run = units.values[first * dim..].chunks_exact_mut(dim);
         run.zip(found).filter(|(_, neighbours)| !neighbours.is_empty()).for_each(|(unit, neighbours)| {
             unit.iter_mut().for_each(|value| *value *= 1.0 - rate);
             for (neighbour, weight) in neighbours.iter().zip(blend_weights(&neighbours)) {
@@ -191,7 +204,26 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Neighbour, blend_weights};
+    use std::sync::Arc;
+
+    use super::{Neighbour, Retrieval, blend_weights};
+    use crate::checkpoint::seeded;
+    use crate::nn::Cpu;
+    use crate::units::Units;
+
+    #[test]
+    fn many_units_at_once_find_what_each_finds_alone() {
+        const DIM: usize = 4;
+        let index = Arc::new(seeded::index(4_000, DIM));
+        let retrieval = Retrieval::<Cpu>::new(index.clone(), DIM, &Default::default()).expect("an index");
+        let units = Units { values: index.vectors.iter().map(|value| value + 0.01).collect(), dim: DIM };
+        assert!(retrieval.is_quick(1) && !retrieval.is_quick(units.count()));
+        let all = retrieval.search(&units);
+        for (number, unit) in units.values.chunks_exact(DIM).enumerate().step_by(97) {
+            let alone = retrieval.search(&Units { values: unit.to_vec(), dim: DIM });
+            assert_eq!(alone, [all[number].clone()]);
+        }
+    }
 
     #[test]
     fn an_exact_hit_takes_all_the_weight() {

@@ -94,21 +94,23 @@ proptest! {
 fn tiles_of_every_kind_and_sums_in_parts_match_the_twin() {
     let same = |taps| Conv1dSpec::same(taps, 1);
     let host = Host::new(Order::Shuffled);
-    // Many outputs by wide and by square tiles; one output of a long sum; a positional convolution of many groups.
+    // Many outputs by wide, square and tall tiles; one output of a long sum; a positional convolution of many groups.
     let wide = ConvShape::over_time(1, [5, 30], 166 * 128 + 5, 3, same(3));
-    let square = ConvShape::over_time(1, [5, 126], 84 * 64 - 3, 3, same(3));
+    let square = ConvShape::over_time(1, [5, 62], 166 * 64, 3, same(3));
+    let tall = ConvShape::over_time(1, [5, 126], 84 * 64 - 3, 3, same(3));
     let deep = ConvShape::over_time(1, [700, 3], 5, 5, Conv1dSpec { padding: [2, 2], ..Conv1dSpec::default() });
     let spec = Conv1dSpec { padding: [8, 7], groups: 6, ..Conv1dSpec::default() };
     let positional = ConvShape::over_time(1, [6 * 12, 6 * 12], 40, 16, spec);
-    assert_eq!([wide.scratch(), square.scratch()], [0, 0]);
+    assert_eq!([wide.scratch(), square.scratch(), tall.scratch()], [0, 0, 0]);
     assert!(deep.scratch() > 0 && positional.scratch() > 0);
-    for shape in [wide, square, deep, positional] {
+    for shape in [wide, square, tall, deep, positional] {
         for precision in [Precision::Full, Precision::Reduced] {
             assert_conv(&host, &ConvShape { precision, ..shape }, PLAIN);
         }
     }
-    let kernels = ["conv_32x128", "conv_32x128_tf32", "conv_32x32", "conv_32x32_tf32", "conv_64x64", "conv_64x64_tf32"];
-    assert_eq!(host.launched(), [&kernels[..], &["sum_parts"]].concat());
+    let tiles = ["128x64_tf32", "32x128", "32x128_tf32", "32x32", "32x32_tf32", "64x64", "64x64_tf32"];
+    let kernels = tiles.map(|tile| format!("conv_{tile}"));
+    assert_eq!(host.launched(), [&kernels[..], &["sum_parts".to_owned()]].concat());
 }
 
 #[test]

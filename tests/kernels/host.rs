@@ -331,16 +331,24 @@ pub enum Kept {
 impl Graphs for Host {
     type Graph = Kept;
 
-    fn keep(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Kept> {
+    /// Of the tasks that wait for nothing any more the last one goes first: as far from the order in which they stand as what
+    /// they wait for allows.
+    fn keep(&self, after: &[Vec<usize>], work: &mut dyn FnMut(usize) -> Result<()>) -> Result<Kept> {
         if self.forgetful.load(Ordering::Relaxed) {
             return Err(Error::device("stand-in", "it keeps no launches", "none"));
         }
         if let Built::Gpu(device) = self.library {
-            return device.keep(work).map(Kept::Gpu);
+            return device.keep(after, work).map(Kept::Gpu);
         }
         let keeping = || self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         *keeping() = Some(Vec::new());
-        let worked = work();
+        let mut done = vec![false; after.len()];
+        let worked = (0..after.len()).try_for_each(|_| {
+            let free = |&task: &usize| !done[task] && after[task].iter().all(|&other| done[other]);
+            let task = (0..after.len()).rev().find(free).expect("a task that waits for nothing");
+            done[task] = true;
+            work(task)
+        });
         let kept = keeping().take().unwrap_or_default();
         worked.map(|()| Kept::Host(kept))
     }

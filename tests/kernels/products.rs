@@ -119,14 +119,14 @@ fn the_heads_of_rows_are_multiplied_where_they_lie() {
 #[test]
 fn tiles_of_every_kind_and_sums_in_parts_match_the_twin() {
     let host = Host::new(Order::Shuffled);
-    let (many, few) = ([700, 15, 1000], [2, 700, 50]);
-    for ([rows, inputs, outputs], in_parts) in [(many, false), (few, true)] {
+    let (many, some, few) = ([700, 15, 1000], [50, 15, 8448], [2, 700, 50]);
+    for ([rows, inputs, outputs], in_parts) in [(many, false), (some, false), (few, true)] {
         assert_eq!(MatmulShape::linear(rows, [inputs, outputs]).scratch() > 0, in_parts);
         for precision in [Precision::Full, Precision::Reduced] {
             assert_linear(&host, rows, [inputs, outputs], precision, PLAIN);
         }
     }
-    let kernels = ["matmul_32x32", "matmul_32x32_tf32", "matmul_64x64", "matmul_64x64_tf32"];
+    let kernels = ["matmul_32x32", "matmul_32x32_tf32", "matmul_64x128_tf32", "matmul_64x64", "matmul_64x64_tf32"];
     assert_eq!(host.launched(), [&kernels[..], &["sum_parts"]].concat());
 }
 

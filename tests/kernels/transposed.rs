@@ -4,9 +4,9 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvTransposeOptions;
 use proptest::prelude::*;
 use syrinx::cuda::ops::{ConvTransposeShape, Epilogue, conv_transpose, prepare_conv_transpose};
-use syrinx::nn::ops::plain;
+use syrinx::nn::ops::{Precision, plain};
 
-use crate::around::{Around, PLAIN, around, tensor, upload_longer, weights};
+use crate::around::{Around, PLAIN, around, precision, rounded, tensor, upload_longer, weights};
 use crate::host::{Host, Order};
 use crate::support::{assert_close, bits, blank, config, in_every_order, noise, order, upload};
 
@@ -41,14 +41,16 @@ fn by_twin(shape: &ConvTransposeShape, around: Around) -> Vec<f32> {
     let (x, weight) = operands(shape);
     let [inputs, outputs] = shape.channels;
     let x = tensor(&x, [shape.batch, inputs, shape.size[0], shape.size[1]]);
-    let x = plain::activate(x, around.epilogue.before);
+    let x = rounded(plain::activate(x, around.epilogue.before), shape.precision);
     let weight = tensor(&weight, [inputs, outputs, shape.taps[0], shape.taps[1]]);
+    let weight = rounded(weight, shape.precision);
     let bias = around.bias(outputs).map(|bias| tensor(&bias, [outputs]));
     let options = ConvTransposeOptions::new(shape.stride, shape.padding, shape.output_padding, [1, 1], 1);
     around.finish(module::conv_transpose2d(x, weight, bias, options))
 }
 
 fn assert_conv_transpose(host: &Host, shape: &ConvTransposeShape, around: Around) {
+    let around = around.before_rounding(shape.precision);
     let (found, expected) = (by_kernel(host, shape, around), by_twin(shape, around));
     assert_close("value", &found, &expected, |v| TOLERANCE * v.abs().max(1.0));
 }
@@ -59,19 +61,21 @@ proptest! {
     #[test]
     fn upsampling_over_time_matches_the_twin(
         batch in 1_usize..3, channels in [1_usize..40, 1_usize..40], time in 1_usize..40, taps in 1_usize..14,
-        stride in 1_usize..9, padding in 0_usize..7, around in around(), order in order(),
+        stride in 1_usize..9, padding in 0_usize..7, precision in precision(), around in around(), order in order(),
     ) {
         let padding = padding.min((taps - 1) / 2);
         let shape = ConvTransposeShape::over_time(batch, channels, time, taps, stride, padding);
+        let shape = ConvTransposeShape { precision, ..shape };
         assert_conv_transpose(&Host::new(order), &shape, around);
     }
 
     #[test]
     fn doubling_images_matches_the_twin(
         batch in 1_usize..3, channels in [1_usize..20, 1_usize..20], size in [1_usize..9, 1_usize..9],
-        around in around(), order in order(),
+        precision in precision(), around in around(), order in order(),
     ) {
-        assert_conv_transpose(&Host::new(order), &ConvTransposeShape::doubling(batch, channels, size), around);
+        let shape = ConvTransposeShape { precision, ..ConvTransposeShape::doubling(batch, channels, size) };
+        assert_conv_transpose(&Host::new(order), &shape, around);
     }
 
     #[test]
@@ -81,7 +85,8 @@ proptest! {
     ) {
         let padding = [0, 1].map(|i| padding[i].min((taps[i] - 1) / 2));
         let output_padding = stride.map(|stride| stride - 1);
-        let shape = ConvTransposeShape { batch: 2, channels, size, taps, stride, padding, output_padding };
+        let precision = Precision::Full;
+        let shape = ConvTransposeShape { batch: 2, channels, size, taps, stride, padding, output_padding, precision };
         assert_conv_transpose(&Host::new(order), &shape, around);
     }
 }
@@ -93,9 +98,12 @@ fn tiles_of_every_kind_and_sums_in_parts_match_the_twin() {
     let deep = ConvTransposeShape::over_time(1, [300, 5], 4, 16, 10, 3);
     assert!(square.scratch() == 0 && deep.scratch() > 0);
     for shape in [square, deep] {
-        assert_conv_transpose(&host, &shape, PLAIN);
+        for precision in [Precision::Full, Precision::Reduced] {
+            assert_conv_transpose(&host, &ConvTransposeShape { precision, ..shape }, PLAIN);
+        }
     }
-    assert_eq!(host.launched(), ["conv_transpose_32x32", "conv_transpose_64x64", "sum_parts"]);
+    let kernels = ["32x32", "32x64_tf32", "64x64", "64x64_tf32"].map(|tile| format!("conv_transpose_{tile}"));
+    assert_eq!(host.launched(), [&kernels[..], &["sum_parts".to_owned()]].concat());
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use super::epilogue::{Ending, Epilogue, values};
 use super::tiles::{Tile, Tiling};
-use super::{CONV_32X32, CONV_32X32_TF32, CONV_32X128, CONV_32X128_TF32, CONV_64X64, CONV_64X64_TF32};
+use super::{
+    CONV_32X32, CONV_32X32_TF32, CONV_32X128, CONV_32X128_TF32, CONV_64X64, CONV_64X64_TF32, CONV_128X64_TF32,
+};
 use crate::cuda::launch::{Buffer, Launch, Machine, expect_at_least, expect_len};
 use crate::error::{Error, Result};
 use crate::nn::ops::{Conv1dSpec, Precision};
@@ -13,10 +15,11 @@ const TILES: [Tile; 3] = [
     Tile { kernel: &CONV_32X128, size: [32, 128], cycles: 550 },
 ];
 
-const REDUCED_TILES: [Tile; 3] = [
+const REDUCED_TILES: [Tile; 4] = [
     Tile { kernel: &CONV_32X32_TF32, size: [32, 32], cycles: 100 },
     Tile { kernel: &CONV_64X64_TF32, size: [64, 64], cycles: 250 },
     Tile { kernel: &CONV_32X128_TF32, size: [32, 128], cycles: 250 },
+    Tile { kernel: &CONV_128X64_TF32, size: [128, 64], cycles: 350 },
 ];
 
 /// Rows or columns that the kernel can tell from those beyond the last sample's.
@@ -117,7 +120,7 @@ impl ConvShape {
 
     fn tiling(&self) -> Tiling {
         let [rows, columns] = self.output_size();
-        let tiles = if self.precision == Precision::Full { &TILES } else { &REDUCED_TILES };
+        let tiles = if self.precision == Precision::Full { &TILES[..] } else { &REDUCED_TILES };
         Tiling::new(tiles, self.groups, [self.of_group()[1], self.batch * rows * columns], self.depth())
     }
 

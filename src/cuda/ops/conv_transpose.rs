@@ -2,13 +2,20 @@
 
 use super::epilogue::{Ending, Epilogue, values};
 use super::tiles::{Tile, Tiling};
-use super::{CONV_TRANSPOSE_32X32, CONV_TRANSPOSE_64X64};
+use super::{CONV_TRANSPOSE_32X32, CONV_TRANSPOSE_32X64_TF32, CONV_TRANSPOSE_64X64, CONV_TRANSPOSE_64X64_TF32};
 use crate::cuda::launch::{Buffer, Launch, Machine, expect_at_least, expect_len};
 use crate::error::{Error, Result};
+use crate::nn::ops::Precision;
 
 const TILES: [Tile; 2] = [
     Tile { kernel: &CONV_TRANSPOSE_32X32, size: [32, 32], cycles: 200 },
     Tile { kernel: &CONV_TRANSPOSE_64X64, size: [64, 64], cycles: 550 },
+];
+
+// The smaller one's cycles are a guess: it has not run on a card yet.
+const REDUCED_TILES: [Tile; 2] = [
+    Tile { kernel: &CONV_TRANSPOSE_32X64_TF32, size: [32, 64], cycles: 150 },
+    Tile { kernel: &CONV_TRANSPOSE_64X64_TF32, size: [64, 64], cycles: 250 },
 ];
 
 /// Sizes of a transposed convolution. Pairs are of rows and columns; a signal is an image of one row.
@@ -28,6 +35,8 @@ pub struct ConvTransposeShape {
     pub padding: [usize; 2],
     /// Outputs more at the end.
     pub output_padding: [usize; 2],
+    /// Of the factors: reduced, they have 11 significant bits (TF32) where the GPU has tensor cores.
+    pub precision: Precision,
 }
 
 impl ConvTransposeShape {
@@ -49,13 +58,23 @@ impl ConvTransposeShape {
             stride: [1, stride],
             padding: [0, padding],
             output_padding: [0, 0],
+            precision: Precision::Full,
         }
     }
 
     /// Over images of `size`, doubling it, with weights `[in, out, 3, 3]`.
     #[must_use]
     pub fn doubling(batch: usize, channels: [usize; 2], size: [usize; 2]) -> Self {
-        Self { batch, channels, size, taps: [3; 2], stride: [2; 2], padding: [1; 2], output_padding: [1; 2] }
+        Self {
+            batch,
+            channels,
+            size,
+            taps: [3; 2],
+            stride: [2; 2],
+            padding: [1; 2],
+            output_padding: [1; 2],
+            precision: Precision::Full,
+        }
     }
 
     /// Rows and columns of the output; 0 where all are cut off.
@@ -90,7 +109,8 @@ impl ConvTransposeShape {
         let output = self.output_size();
         let of_phase: usize = (0..2).map(|i| output[i].div_ceil(self.stride[i])).product();
         let taps: usize = (0..2).map(|i| self.taps[i].div_ceil(self.stride[i])).product();
-        Tiling::new(&TILES, self.phases(), [self.channels[1], self.batch * of_phase], taps * self.channels[0])
+        let tiles = if self.precision == Precision::Full { &TILES } else { &REDUCED_TILES };
+        Tiling::new(tiles, self.phases(), [self.channels[1], self.batch * of_phase], taps * self.channels[0])
     }
 
     /// Refuses what no kernel can count.

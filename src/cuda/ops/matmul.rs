@@ -2,7 +2,7 @@
 
 use super::epilogue::{Ending, Epilogue, values};
 use super::tiles::{Tile, Tiling};
-use super::{MATMUL_32X32, MATMUL_32X32_TF32, MATMUL_64X64, MATMUL_64X64_TF32};
+use super::{MATMUL_32X32, MATMUL_32X32_TF32, MATMUL_64X64, MATMUL_64X64_TF32, MATMUL_64X128_TF32};
 use crate::cuda::launch::{Buffer, Launch, Machine, expect_at_least, expect_len};
 use crate::error::Result;
 use crate::nn::ops::Precision;
@@ -12,9 +12,10 @@ const TILES: [Tile; 2] = [
     Tile { kernel: &MATMUL_64X64, size: [64, 64], cycles: 550 },
 ];
 
-const REDUCED_TILES: [Tile; 2] = [
+const REDUCED_TILES: [Tile; 3] = [
     Tile { kernel: &MATMUL_32X32_TF32, size: [32, 32], cycles: 100 },
     Tile { kernel: &MATMUL_64X64_TF32, size: [64, 64], cycles: 250 },
+    Tile { kernel: &MATMUL_64X128_TF32, size: [64, 128], cycles: 350 },
 ];
 
 /// Where the values of matrices lie: how far it is from one to the next, along each dimension. 0 repeats.
@@ -102,7 +103,7 @@ impl MatmulShape {
     }
 
     fn tiling(&self) -> Tiling {
-        let tiles = if self.precision == Precision::Full { &TILES } else { &REDUCED_TILES };
+        let tiles = if self.precision == Precision::Full { &TILES[..] } else { &REDUCED_TILES };
         Tiling::new(tiles, self.batch[0] * self.batch[1], [self.rows, self.columns], self.depth)
     }
 

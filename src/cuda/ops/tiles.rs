@@ -35,7 +35,7 @@ impl Tiling {
     /// memory takes to answer.
     pub(super) fn new(tiles: &[Tile], repeated: usize, [m, n]: [usize; 2], depth: usize) -> Self {
         const MULTIPROCESSORS: usize = 132;
-        const MEMORY_CYCLES: usize = 400;
+        const MEMORY_CYCLES: usize = 250;
         const BARRIER_CYCLES: usize = 100;
         const LAUNCH_CYCLES: usize = 3000;
         const VALUES_ADDED_PER_CYCLE: usize = 600;

@@ -6,9 +6,9 @@
 //! 1. freed of names: a *program* is what is done to which shapes (`record`, `step`);
 //! 2. planned, if no equal program was before: moves of values that strides can express are done by counting otherwise, the
 //!    others and all computation become launches of our kernels, on memory that is shared between tensors of which one is
-//!    no more when the other is made (`plan`);
+//!    no more when the other is made (`plan`, `order`);
 //! 3. run: launch by launch the first time; once it recurs with the same weights, the launches are kept as one graph
-//!    of the driver's, which is repeated from then on (`plans`, `runner`).
+//!    of the driver's, in which each waits only for what it needs, and which is repeated from then on (`plans`, `runner`).
 //!
 //! Tensors that were there before and stay, as weights do, are read where they are; others, as audio is, are copied to where
 //! the plan has them. A tensor that outlives its trace is copied out. Weights that are dropped take with them what was kept
@@ -18,6 +18,7 @@
 
 mod channel;
 mod open;
+mod order;
 mod plan;
 mod plans;
 mod record;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::order::{Order, Shared};
 use super::step::{Ends, Op, Step, Value};
 use crate::cuda::ops::tensors::{Function, Reduction, Windows};
 use crate::cuda::ops::{AttentionShape, ConvShape, ConvTransposeShape, GruShape, MatmulShape, Strides};
@@ -29,6 +30,16 @@ pub(super) enum Place {
     Given(usize),
     /// One of the plan's.
     Slot(usize),
+}
+
+impl Place {
+    /// The slot, if it is one of the plan's.
+    pub fn slot(self) -> Option<usize> {
+        match self {
+            Self::Slot(slot) => Some(slot),
+            Self::Given(_) => None,
+        }
+    }
 }
 
 /// A tensor in memory.
@@ -66,7 +77,7 @@ pub(super) struct Task {
 
 impl Task {
     /// All it touches.
-    fn touched(&self) -> impl Iterator<Item = &Laid> {
+    pub fn touched(&self) -> impl Iterator<Item = &Laid> {
         self.inputs.iter().chain(&self.scratch).chain([&self.output])
     }
 }
@@ -78,6 +89,8 @@ pub(super) struct Plan {
     pub slots: Vec<usize>,
     /// In order.
     pub tasks: Vec<Task>,
+    /// Of each task those, before it, that it waits for.
+    pub after: Vec<Vec<usize>>,
     /// The slots that hold what outlives the trace, row by row and nothing else.
     pub kept: Vec<usize>,
     /// Where what is read lies, row by row.
@@ -407,41 +420,14 @@ impl<'a> Planner<'a> {
         Ok(y)
     }
 
-    /// The plan, with slots used again once nothing reads them any more.
+    /// The plan, with slots used again once nothing uses them any more.
     fn into_slots(self, kept: Vec<usize>, read: Option<Laid>) -> Plan {
-        let forever = self.tasks.len();
-        let mut last_use = vec![0; self.slots.len()];
-        for (number, task) in self.tasks.iter().enumerate() {
-            for laid in task.touched() {
-                slot(laid).into_iter().for_each(|slot| last_use[slot] = number);
-            }
-        }
-        read.iter().filter_map(slot).for_each(|slot| last_use[slot] = forever);
-        let mut shared: Vec<usize> = Vec::new();
-        let mut free: Vec<usize> = Vec::new();
-        let mut place_of: Vec<Option<usize>> = vec![None; self.slots.len()];
-        // What outlives the trace has a slot to itself.
-        for &slot in &kept {
-            place_of[slot] = Some(shared.len());
-            shared.push(self.slots[slot]);
-            last_use[slot] = forever;
-        }
-        let mut tasks = self.tasks;
-        for (number, task) in tasks.iter().enumerate() {
-            for slot in task.scratch.iter().chain([&task.output]).filter_map(slot) {
-                if place_of[slot].is_none() {
-                    place_of[slot] = Some(take(&mut free, &mut shared, self.slots[slot]));
-                }
-            }
-            let mut done: Vec<usize> =
-                task.touched().filter_map(slot).filter(|&slot| last_use[slot] == number).collect();
-            done.sort_unstable();
-            done.dedup();
-            free.extend(done.into_iter().filter_map(|slot| place_of[slot]));
-        }
+        let Self { mut tasks, slots, .. } = self;
+        let order = Order::of(&tasks, slots.len());
+        let shared = Shared::of(&order, &tasks, &slots, &kept, read.as_ref().and_then(|read| read.place.slot()));
         let settle = |place: &mut Place| {
             if let Place::Slot(slot) = place {
-                *slot = place_of[*slot].unwrap_or_default();
+                *slot = shared.place_of[*slot].unwrap_or_default();
             }
         };
         for task in &mut tasks {
@@ -450,32 +436,13 @@ impl<'a> Planner<'a> {
         }
         let mut read = read;
         read.iter_mut().for_each(|laid| settle(&mut laid.place));
-        Plan { slots: shared, tasks, kept: kept.into_iter().filter_map(|slot| place_of[slot]).collect(), read }
-    }
-}
-
-fn slot(laid: &Laid) -> Option<usize> {
-    match laid.place {
-        Place::Slot(slot) => Some(slot),
-        Place::Given(_) => None,
+        let kept = kept.into_iter().filter_map(|slot| shared.place_of[slot]).collect();
+        Plan { slots: shared.slots, tasks, after: order.after, kept, read }
     }
 }
 
 fn dimensions(step: &Step, expected: usize) -> Error {
     Error::argument("tensor of an operation", format!("{expected} dimensions"), format!("{:?}", step.shape))
-}
-
-/// A free slot for `len` values: the smallest that has room, else the largest, made larger, else a new one.
-fn take(free: &mut Vec<usize>, slots: &mut Vec<usize>, len: usize) -> usize {
-    let fits = free.iter().enumerate().filter(|(_, slot)| slots[**slot] >= len).min_by_key(|(_, slot)| slots[**slot]);
-    let best = fits.or_else(|| free.iter().enumerate().max_by_key(|(_, slot)| slots[**slot]));
-    let Some(at) = best.map(|(at, _)| at) else {
-        slots.push(len);
-        return slots.len() - 1;
-    };
-    let slot = free.swap_remove(at);
-    slots[slot] = slots[slot].max(len);
-    slot
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use burn_ir::TensorId;
+use rustc_hash::FxBuildHasher;
 
 use super::plan::{Plan, Program};
 use super::run::Memory;
@@ -53,7 +54,7 @@ pub(super) type Number = u64;
 /// All of them.
 pub(super) struct Plans<M: Graphs> {
     /// Looked up once for each run, since a program is long.
-    numbers: HashMap<Program, Number>,
+    numbers: HashMap<Program, Number, FxBuildHasher>,
     known: HashMap<Number, Known<M>>,
     /// Tensors that a plan kept ready reads where they are.
     bound: HashSet<TensorId>,
@@ -73,7 +74,7 @@ pub(super) enum Way<M: Graphs> {
 
 impl<M: Graphs> Default for Plans<M> {
     fn default() -> Self {
-        Self { numbers: HashMap::new(), known: HashMap::new(), bound: HashSet::new(), clock: 0 }
+        Self { numbers: HashMap::default(), known: HashMap::new(), bound: HashSet::new(), clock: 0 }
     }
 }
 

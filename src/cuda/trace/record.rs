@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use burn_ir::{TensorId, TensorIr};
+use rustc_hash::FxBuildHasher;
 
 use super::plan::Program;
 use super::step::{Op, Step, Value};
@@ -19,7 +20,7 @@ pub(super) struct Trace<M: Machine> {
     made: Vec<(TensorId, bool)>,
     /// How many are known.
     known: usize,
-    numbers: HashMap<TensorId, Value>,
+    numbers: HashMap<TensorId, Value, FxBuildHasher>,
 }
 
 /// A tensor that was there before.
@@ -33,7 +34,7 @@ pub(super) struct Source<M: Machine> {
 impl<M: Machine> Default for Trace<M> {
     fn default() -> Self {
         let (given, steps, sources, made) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { given, steps, sources, made, known: 0, numbers: HashMap::new() }
+        Self { given, steps, sources, made, known: 0, numbers: HashMap::default() }
     }
 }
 

@@ -35,7 +35,11 @@ impl<M: Machine> Memory<M> {
         plan.tasks.iter().try_for_each(|task| self.launch(machine, task))
     }
 
-    fn launch(&self, machine: &M, task: &Task) -> Result<()> {
+    /// Launches one task.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn launch(&self, machine: &M, task: &Task) -> Result<()> {
         let mut y = match &task.work {
             Work::Map { .. } => {
                 let whole = self.of(task.output.place);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use burn_ir::{OperationIr, TensorId, TensorIr, TensorStatus};
+use rustc_hash::FxBuildHasher;
 
 use super::channel::Traceable;
 use super::plan::{Laid, Plan};
@@ -37,10 +38,10 @@ pub(super) struct Runner<M: Traceable> {
 }
 
 struct State<M: Graphs> {
-    tensors: HashMap<TensorId, Tensor<M>>,
+    tensors: HashMap<TensorId, Tensor<M>, FxBuildHasher>,
     /// The threads on whose traces other tensors are made.
-    makers: HashMap<TensorId, ThreadId>,
-    traces: HashMap<ThreadId, Trace<M>>,
+    makers: HashMap<TensorId, ThreadId, FxBuildHasher>,
+    traces: HashMap<ThreadId, Trace<M>, FxBuildHasher>,
     plans: Plans<M>,
     spare: Spare<M>,
     /// Values of tensors that are not on the machine yet.
@@ -79,9 +80,9 @@ struct Tensor<M: Graphs> {
 impl<M: Traceable> Runner<M> {
     pub fn new(machine: Arc<M>) -> Self {
         let state = State {
-            tensors: HashMap::new(),
-            makers: HashMap::new(),
-            traces: HashMap::new(),
+            tensors: HashMap::default(),
+            makers: HashMap::default(),
+            traces: HashMap::default(),
             plans: Plans::default(),
             spare: Spare::default(),
             waiting: 0,
@@ -382,7 +383,7 @@ impl<M: Graphs> State<M> {
         let given = given.collect();
         let slots = plan.slots.iter().map(|&len| self.room(machine, len)).collect::<Result<_>>()?;
         let memory = Memory { given, slots };
-        let graph = machine.keep(&mut || memory.run(machine, plan))?;
+        let graph = machine.keep(&plan.after, &mut |task| memory.launch(machine, &plan.tasks[task]))?;
         Ok(Ready { memory, entry, graph })
     }
 

@@ -212,7 +212,9 @@ impl<M: Traceable> VoiceOps for Traced<M> {
 
     fn conv_transpose1d(conv: &ConvTranspose1d<Self>, x: Tensor<Self, 3>, fused: Fused<Self, 3>) -> Tensor<Self, 3> {
         let ([batch, _, time], [_, outputs]) = (x.dims(), conv.channels);
+        let precision = x.device().precision(Precision::Full);
         let shape = ConvTransposeShape::over_time(batch, conv.channels, time, conv.taps, conv.stride, conv.padding);
+        let shape = ConvTransposeShape { precision, ..shape };
         let (inputs, ends) = summed(x, &conv.weight, conv.bias.as_ref(), fused);
         record(Op::ConvTranspose(shape, ends), inputs, [batch, outputs, shape.output_size()[1]])
     }
@@ -238,7 +240,9 @@ impl<M: Traceable> VoiceOps for Traced<M> {
 
     fn conv_transpose2d(conv: &Conv2d<Self, 2>, x: Tensor<Self, 4>, fused: Fused<Self, 4>) -> Tensor<Self, 4> {
         let ([batch, _, height, width], [_, outputs]) = (x.dims(), conv.channels);
+        let precision = x.device().precision(Precision::Full);
         let shape = ConvTransposeShape::doubling(batch, conv.channels, [height, width]);
+        let shape = ConvTransposeShape { precision, ..shape };
         let (inputs, ends) = summed(x, &conv.weight, conv.bias.as_ref(), fused);
         record(Op::ConvTranspose(shape, ends), inputs, [batch, outputs, 2 * height, 2 * width])
     }

@@ -8,7 +8,7 @@ use crate::checkpoint::Weights;
 use crate::checkpoint::voice::VoiceConfig;
 use crate::error::Result;
 use crate::nn::layers::{Conv1d, Linear};
-use crate::nn::ops::{Conv1dSpec, VoiceOps};
+use crate::nn::ops::{Conv1dSpec, Fused, VoiceOps};
 
 /// Couplings and flips alternate in the checkpoint: couplings have even numbers.
 const COUPLINGS: [usize; 4] = [0, 2, 4, 6];
@@ -58,7 +58,9 @@ struct Coupling<B: VoiceOps> {
 #[derive(Clone, Debug)]
 struct GatedLayer<B: VoiceOps> {
     input: Conv1d<B>,
-    /// To what is added to the signal, unless it is the last layer, and to what is added to the output.
+    /// To what is added to the signal, unless it is the last layer.
+    signal: Option<Conv1d<B>>,
+    /// To what is added to the output.
     output: Conv1d<B>,
 }
 
@@ -73,10 +75,13 @@ impl<B: VoiceOps> Coupling<B> {
             if taps % 2 == 0 {
                 return Err(input.error("weight", "an odd number of taps", taps));
             }
-            let width = if i + 1 < LAYERS { 2 * hidden } else { hidden };
+            // Both in one, the signal's first. Apart, each adds what it makes to what there is.
+            let both = if i + 1 < LAYERS { 2 * hidden } else { hidden };
+            let part = |outputs| Conv1d::load_outputs(&output, [both, hidden, 1], outputs, point, device);
             Ok(GatedLayer {
                 input: Conv1d::load(&input, [2 * hidden, hidden, taps], Conv1dSpec::same(taps, 1), device)?,
-                output: Conv1d::load(&output, [width, hidden, 1], point, device)?,
+                signal: (both > hidden).then(|| part(0..hidden)).transpose()?,
+                output: part(both - hidden..both)?,
             })
         });
         let condition = [2 * hidden * LAYERS, config.gin_channels];
@@ -106,19 +111,17 @@ impl<B: VoiceOps> Coupling<B> {
 
     fn wavenet(&self, mut x: Tensor<B, 3>, speaker: &Tensor<B, 3>) -> Tensor<B, 3> {
         let condition = self.condition.forward(speaker.clone().swap_dims(1, 2)).swap_dims(1, 2);
-        let mut output = Tensor::zeros(x.dims(), &x.device());
+        let mut output: Option<Tensor<B, 3>> = None;
         for (i, layer) in self.layers.iter().enumerate() {
             let condition = condition.clone().narrow(1, i * 2 * self.hidden, 2 * self.hidden);
             let gated = B::gate(layer.input.forward(x.clone()) + condition);
-            let result = layer.output.forward(gated);
-            if i + 1 < self.layers.len() {
-                x = x + result.clone().narrow(1, 0, self.hidden);
-                output = output + result.narrow(1, self.hidden, self.hidden);
-            } else {
-                output = output + result;
+            let onto = output.take().map_or_else(Fused::default, |output| Fused::default().plus(output));
+            output = Some(layer.output.fused(gated.clone(), onto));
+            if let Some(signal) = &layer.signal {
+                x = signal.fused(gated, Fused::default().plus(x));
             }
         }
-        output
+        output.unwrap_or(x)
     }
 }
 

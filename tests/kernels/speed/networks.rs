@@ -32,7 +32,7 @@ struct Rounded<S> {
 /// How large the networks' operations are.
 pub struct Sizes {
     convs: Vec<Rounded<ConvShape>>,
-    upsamplings: Vec<(ConvTransposeShape, Names)>,
+    upsamplings: Vec<Rounded<ConvTransposeShape>>,
     linears: Vec<Rounded<MatmulShape>>,
     /// Rows, heads, values of a head, and how far away distances are known, if they are.
     attentions: Vec<([usize; 3], Option<usize>)>,
@@ -57,6 +57,9 @@ const GELU: Around = Around { epilogue: Epilogue { after: Activation::Gelu, ..PL
 const STAGE: Around =
     Around { epilogue: Epilogue { before: Activation::LeakyRelu(0.1), ..PLAIN.epilogue }, residual: true, ..PLAIN };
 
+/// An upsampling before it.
+const UPSAMPLED: Around = Around { residual: false, ..STAGE };
+
 /// A convolution of a generator that keeps channels and samples.
 fn stage([channels, samples]: [usize; 2], taps: usize, dilation: usize, kernels: [Names; 2]) -> Rounded<ConvShape> {
     let shape = ConvShape::over_time(1, [channels; 2], samples, taps, Conv1dSpec::same(taps, dilation));
@@ -71,44 +74,62 @@ impl Sizes {
     /// Of the full-size networks: a second of HuBERT's audio, 30 to 50 frames of the others'; and HuBERT's rows for a minute
     /// and for a short chunk. No two tiles are as good for any of them, or which is launched would be a matter of order.
     pub fn full() -> Self {
+        const TALL: [Names; 2] = [&["conv_64x64", "sum_parts"], &["conv_128x64_tf32", "sum_parts"]];
+        const UP: [Names; 2] = [&["conv_transpose_64x64"], &["conv_transpose_64x64_tf32"]];
         const SQUARES: [Names; 2] = [&["conv_64x64", "sum_parts"], &["conv_64x64_tf32", "sum_parts"]];
         let (plain, same) = (Conv1dSpec::default(), Conv1dSpec::same);
         let halving = ConvShape::over_time(1, [512; 2], 3519, 3, Conv1dSpec { stride: 2, ..plain });
         let positional =
             ConvShape::over_time(1, [768; 2], 50, 128, Conv1dSpec { padding: [64, 63], groups: 16, ..plain });
         let first = ConvShape::over_time(1, [192, 512], 32, 7, same(7, 1));
+        let half = ConvShape::over_time(1, [96, 192], 50, 1, plain);
         let image = ConvShape::over_image(1, [64; 2], [32, 32], 3);
-        let upsampling = |channels, samples, taps, stride, padding| {
-            ConvTransposeShape::over_time(1, channels, samples, taps, stride, padding)
+        let upsampling = |channels, samples, taps, stride, padding, kernels| {
+            let shape = ConvTransposeShape::over_time(1, channels, samples, taps, stride, padding);
+            Rounded { shape, around: UPSAMPLED, kernels }
         };
         Self {
             convs: vec![
-                Rounded { shape: halving, around: GELU, kernels: SQUARES },
+                Rounded {
+                    shape: halving,
+                    around: GELU,
+                    kernels: [&["conv_64x64", "sum_parts"], &["conv_128x64_tf32"]],
+                },
                 Rounded { shape: positional, around: GELU, kernels: SQUARES },
                 Rounded {
                     shape: first,
                     around: PLAIN,
-                    kernels: [&["conv_32x32", "sum_parts"], &["conv_32x32_tf32", "sum_parts"]],
+                    kernels: [&["conv_32x32", "sum_parts"], &["conv_128x64_tf32", "sum_parts"]],
                 },
-                stage([256, 300], 11, 5, SQUARES),
-                stage([128, 3_000], 11, 5, SQUARES),
+                Rounded { shape: half, around: PLAIN, kernels: [&["conv_32x32"], &["conv_32x32_tf32"]] },
+                stage([256, 300], 11, 5, TALL),
+                stage([128, 3_000], 11, 5, TALL),
                 stage([64, 6_000], 11, 5, SQUARES),
                 stage([64, 12_000], 3, 1, [&["conv_64x64"], &["conv_64x64_tf32"]]),
-                stage([32, 12_000], 11, 5, [&["conv_32x128"], &["conv_32x128_tf32", "sum_parts"]]),
+                stage([32, 12_000], 11, 5, [&["conv_32x128"], &["conv_32x128_tf32"]]),
                 stage([32, 24_000], 3, 1, [&["conv_32x128"], &["conv_32x128_tf32"]]),
                 Rounded { shape: image, around: PLAIN, kernels: SQUARES },
             ],
             upsamplings: vec![
-                (upsampling([512, 256], 30, 16, 10, 3), &["conv_transpose_32x32", "sum_parts"]),
-                (upsampling([256, 128], 300, 16, 10, 3), &["conv_transpose_64x64"]),
-                (upsampling([128, 64], 3_000, 4, 2, 1), &["conv_transpose_64x64"]),
-                (upsampling([64, 32], 6_000, 4, 2, 1), &["conv_transpose_32x32"]),
+                upsampling(
+                    [512, 256],
+                    30,
+                    16,
+                    10,
+                    3,
+                    [&["conv_transpose_32x32", "sum_parts"], &["conv_transpose_64x64_tf32", "sum_parts"]],
+                ),
+                upsampling([256, 128], 300, 16, 10, 3, UP),
+                upsampling([128, 64], 3_000, 4, 2, 1, UP),
+                upsampling([64, 32], 6_000, 4, 2, 1, [&["conv_transpose_32x32"], &["conv_transpose_32x64_tf32"]]),
             ],
             linears: vec![
-                linear(10, [768, 3072], GELU, [&["matmul_32x32", "sum_parts"], &["matmul_32x32_tf32", "sum_parts"]]),
-                linear(50, [768, 3072], GELU, [&["matmul_64x64", "sum_parts"], &["matmul_64x64_tf32", "sum_parts"]]),
-                linear(50, [3072, 768], PLAIN, [&["matmul_64x64", "sum_parts"], &["matmul_64x64_tf32", "sum_parts"]]),
-                linear(3_000, [768, 3072], GELU, [&["matmul_64x64"], &["matmul_64x64_tf32"]]),
+                linear(10, [768, 3072], GELU, [&["matmul_32x32", "sum_parts"], &["matmul_64x128_tf32", "sum_parts"]]),
+                linear(10, [768, 768], PLAIN, [&["matmul_32x32", "sum_parts"], &["matmul_32x32_tf32", "sum_parts"]]),
+                linear(50, [768, 3072], GELU, [&["matmul_64x64", "sum_parts"], &["matmul_64x128_tf32", "sum_parts"]]),
+                linear(50, [3072, 768], PLAIN, [&["matmul_64x64", "sum_parts"], &["matmul_64x128_tf32", "sum_parts"]]),
+                linear(110, [192, 192], PLAIN, [&["matmul_64x64", "sum_parts"], &["matmul_64x64_tf32", "sum_parts"]]),
+                linear(3_000, [768, 3072], GELU, [&["matmul_64x64"], &["matmul_64x128_tf32"]]),
             ],
             attentions: vec![([50, 12, 64], None), ([50, 2, 96], Some(10))],
             normed: [50, 768],
@@ -134,14 +155,24 @@ impl Sizes {
                     kernels: [&["conv_32x32", "sum_parts"], &["conv_32x32_tf32", "sum_parts"]],
                 },
                 Rounded { shape: flat(33, 17_000), around: PLAIN, kernels: [&["conv_64x64"], &["conv_64x64_tf32"]] },
+                Rounded { shape: flat(126, 84 * 64), around: PLAIN, kernels: [&["conv_64x64"], &["conv_128x64_tf32"]] },
                 Rounded { shape: flat(8, 22_000), around: STAGE, kernels: [&["conv_32x128"], &["conv_32x128_tf32"]] },
             ],
             upsamplings: vec![
-                (ConvTransposeShape::over_time(1, [9, 70], 33 * 64, 4, 2, 1), &["conv_transpose_64x64"]),
-                (ConvTransposeShape::over_time(1, [300, 5], 4, 16, 10, 3), &["conv_transpose_32x32", "sum_parts"]),
+                Rounded {
+                    shape: ConvTransposeShape::over_time(1, [9, 70], 33 * 64, 4, 2, 1),
+                    around: UPSAMPLED,
+                    kernels: [&["conv_transpose_64x64"], &["conv_transpose_64x64_tf32"]],
+                },
+                Rounded {
+                    shape: ConvTransposeShape::over_time(1, [300, 5], 4, 16, 10, 3),
+                    around: UPSAMPLED,
+                    kernels: [&["conv_transpose_32x32", "sum_parts"], &["conv_transpose_32x64_tf32", "sum_parts"]],
+                },
             ],
             linears: vec![
-                linear(33, [16, 17_000], PLAIN, [&["matmul_64x64"], &["matmul_64x64_tf32"]]),
+                linear(33, [16, 17_000], PLAIN, [&["matmul_64x64"], &["matmul_64x128_tf32"]]),
+                linear(60, [16, 8_448], PLAIN, [&["matmul_64x64"], &["matmul_64x64_tf32"]]),
                 linear(8, [16, 8_500], GELU, [&["matmul_32x32"], &["matmul_32x32_tf32"]]),
             ],
             attentions: vec![([5, 2, 3], None), ([5, 2, 3], Some(1))],
@@ -165,8 +196,10 @@ pub fn cases<M: Shared>(machine: &Arc<M>, sizes: &Sizes) -> Result<Vec<Case<M>>>
             cases.push(convolution(&**machine, ConvShape { precision, ..shape }, around, kernels)?);
         }
     }
-    for &(shape, kernels) in &sizes.upsamplings {
-        cases.push(upsampling(&**machine, shape, kernels)?);
+    for &Rounded { shape, around, kernels } in &sizes.upsamplings {
+        for (precision, kernels) in precisions.into_iter().zip(kernels) {
+            cases.push(upsampling(&**machine, ConvTransposeShape { precision, ..shape }, around, kernels)?);
+        }
     }
     for &Rounded { shape, around, kernels } in &sizes.linears {
         for (precision, kernels) in precisions.into_iter().zip(kernels) {
@@ -268,7 +301,7 @@ fn convolution<M: Shared>(machine: &M, shape: ConvShape, around: Around, kernels
     })
 }
 
-fn upsampling<M: Shared>(machine: &M, shape: ConvTransposeShape, kernels: Names) -> Result<Case<M>> {
+fn upsampling<M: Shared>(machine: &M, shape: ConvTransposeShape, around: Around, kernels: Names) -> Result<Case<M>> {
     let ([inputs, outputs], size) = (shape.channels, shape.output_size());
     let met = |i: usize| met(shape.size[i], shape.taps[i], [shape.stride[i], 1], shape.padding[i], size[i]);
     let sum = Sum {
@@ -278,7 +311,6 @@ fn upsampling<M: Shared>(machine: &M, shape: ConvTransposeShape, kernels: Names)
         y: shape.output_len(),
         products: met(0) * met(1) * inputs * outputs,
     };
-    let around = Around { residual: false, ..STAGE };
     let weight = prepare_conv_transpose(&noise(2, sum.weights), &shape)?;
     let given = Operands::new(machine, &sum, around, &weight, shape.scratch())?;
     Ok(Case {

@@ -72,7 +72,7 @@ impl<M: Machine<Memory: Send + Sync> + Send + Sync + 'static> Shared for M {}
 impl<M: Shared> Graphs for Witness<M> {
     type Graph = ();
 
-    fn keep(&self, _work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    fn keep(&self, _after: &[Vec<usize>], _work: &mut dyn FnMut(usize) -> Result<()>) -> Result<()> {
         Err(Error::device("witness", "it keeps no launches", "none"))
     }
 
