@@ -2,8 +2,8 @@
 
 use burn::tensor::{Tensor, module};
 
-use super::layers::{BatchNorm, Linear, load, tensor, values};
-use super::ops::{Activation, Conv1dSpec, Fused, Precision, VoiceOps};
+use super::layers::{BatchNorm, Linear, floats, load, tensor};
+use super::ops::{Activation, Computation, Conv1dSpec, Fed, Fused, NetworkId, Precision, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::dsp::PitchTrack;
 use crate::dsp::pitch_track::{HOP_SAMPLES, require_audio};
@@ -77,6 +77,7 @@ impl<B: VoiceOps> Layer<B> {
 /// Window `i` is centred on sample `160 i`, so its own grid is the grid of [`PitchTrack`].
 #[derive(Clone, Debug)]
 pub struct Crepe<B: VoiceOps> {
+    id: NetworkId,
     layers: Vec<Layer<B>>,
     output: Linear<B>,
     bins: usize,
@@ -105,7 +106,7 @@ impl<B: VoiceOps> Crepe<B> {
             return Err(weights.error("classifier.weight", format!("[bins, {steps} * {channels}]"), features));
         }
         let output = Linear::load(&weights.child("classifier"), [bins, features], device)?;
-        Ok(Self { layers, output, bins, device: device.clone() })
+        Ok(Self { id: NetworkId::unique(), layers, output, bins, device: device.clone() })
     }
 
     /// Number of pitch bins in a frame of [`salience`](Self::salience), 20 cents apart.
@@ -125,17 +126,20 @@ impl<B: VoiceOps> Crepe<B> {
 
     /// The salience `[windows, bins]`; `progress` hears how many windows are done.
     fn salience_of(&self, windows: &[&[f32]], progress: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
-        let batch = |windows: &[&[f32]]| {
-            let samples = windows.iter().flat_map(|window| normalised(window)).collect();
-            let x = tensor::<B, 3>(samples, [windows.len(), 1, WINDOW_SAMPLES], &self.device);
-            let x = self.layers.iter().fold(x, |x, layer| layer.forward(x));
+        let forward = |mut fed: Fed<B>| {
+            let x = self.layers.iter().fold(fed.floats(), |x, layer| layer.forward(x));
             let [windows, channels, steps] = x.dims();
             let x = x.swap_dims(1, 2).reshape([1, windows, steps * channels]);
-            values(self.output.fused(x, Fused::after(Activation::Sigmoid)))
+            Ok(self.output.fused(x, Fused::after(Activation::Sigmoid)))
+        };
+        let batch = |windows: &[&[f32]]| {
+            let samples = windows.iter().flat_map(|window| normalised(window)).collect();
+            let samples = floats(samples, [windows.len(), 1, WINDOW_SAMPLES]);
+            B::compute(Computation::of(self.id), vec![samples], &self.device, forward)
         };
         let (mut salience, mut done) = (Vec::with_capacity(windows.len() * self.bins), 0);
         for windows in windows.chunks(BATCH) {
-            salience.extend(batch(windows));
+            salience.extend(batch(windows)?);
             done += windows.len();
             progress(done)?;
         }

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 
-use super::layers::{Conv1d, LayerNorm, Linear, load, tensor, values};
-use super::ops::{Activation, Conv1dSpec, Fused, VoiceOps};
+use super::layers::{Conv1d, LayerNorm, Linear, floats, load, tensor, values};
+use super::ops::{Activation, Computation, Conv1dSpec, Fed, Fused, NetworkId, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::dsp::PitchTrack;
 use crate::dsp::mel::{FilterBank, LogMel, MelScale};
@@ -154,6 +154,7 @@ impl<B: VoiceOps> Block<B> {
 /// [`PitchTrack`] here. The last frame repeats the one before.
 #[derive(Clone, Debug)]
 pub struct Fcpe<B: VoiceOps> {
+    id: NetworkId,
     front_end: LogMel,
     input: Conv1d<B>,
     input_norm: GroupNorm<B>,
@@ -201,6 +202,7 @@ impl<B: VoiceOps> Fcpe<B> {
         }
         let reach_hops = input_taps / 2 + mix_taps / 2 + blocks.iter().map(|block| block.reach_hops).sum::<usize>();
         Ok(Self {
+            id: NetworkId::unique(),
             front_end: LogMel {
                 stft: Stft::new(FFT_SAMPLES, HOP_SAMPLES),
                 bank: FilterBank::mel(MelScale::Slaney, SAMPLE_RATE_HZ, FFT_SAMPLES, bands, RANGE_HZ),
@@ -251,25 +253,33 @@ impl<B: VoiceOps> Fcpe<B> {
         self.salience_of(mel, None, &mut |_| Ok(())).unwrap_or_default()
     }
 
-    /// The first layer of a log-mel spectrogram, `[1, channels, frames]`.
-    fn enter(&self, mel: &[f32]) -> Tensor<B, 3> {
+    /// What the network is fed with for a log-mel spectrogram.
+    fn values(&self, mel: &[f32]) -> Vec<TensorData> {
         let bands = self.front_end.bank.bands();
         let frames = mel.len() / bands;
-        let mel = tensor::<B, 3>(mel[..frames * bands].to_vec(), [1, frames, bands], &self.device);
-        self.input.forward(mel.swap_dims(1, 2))
+        vec![floats(mel[..frames * bands].to_vec(), [1, frames, bands])]
+    }
+
+    /// The first layer of a log-mel spectrogram, `[1, channels, frames]`.
+    fn enter(&self, mut fed: Fed<B>) -> Tensor<B, 3> {
+        self.input.forward(fed.floats::<3>().swap_dims(1, 2))
     }
 
     /// The salience of a spectrogram, or of a part of one with these moments after the first layer; `progress` hears the
     /// share done, 0..=1.
     fn salience_of(&self, mel: &[f32], whole: Option<&Moments>, progress: &mut Listener<'_>) -> Result<Vec<f32>> {
-        let x = self.input_norm.forward(self.enter(mel), whole);
-        let mut x = self.mix.fused(x, Fused::before(Activation::LeakyRelu(SLOPE)));
-        for (done, block) in (1..).zip(&self.blocks) {
-            x = block.forward(x);
-            progress(f64::from(done) / self.blocks.len() as f64)?;
-        }
-        let x = self.norm.forward(x.swap_dims(1, 2));
-        Ok(values(self.output.fused(x, Fused::after(Activation::Sigmoid))))
+        let forward = |fed: Fed<B>| {
+            let x = self.input_norm.forward(self.enter(fed), whole);
+            let mut x = self.mix.fused(x, Fused::before(Activation::LeakyRelu(SLOPE)));
+            for (done, block) in (1..).zip(&self.blocks) {
+                x = block.forward(x);
+                progress(f64::from(done) / self.blocks.len() as f64)?;
+            }
+            let x = self.norm.forward(x.swap_dims(1, 2));
+            Ok(self.output.fused(x, Fused::after(Activation::Sigmoid)))
+        };
+        let computation = Computation { network: self.id, choices: vec![usize::from(whole.is_some())] };
+        B::compute(computation, self.values(mel), &self.device, forward)
     }
 
     /// Reads the pitch off `salience` `[frames, bins]`: the weighted mean in cents of the nine bins around the largest;
@@ -332,7 +342,7 @@ impl<B: VoiceOps> Fcpe<B> {
         let part = |hops: &Range<usize>| &mel[hops.start * bands..hops.end * bands];
         let mut moments = Moments::default();
         for (counted, heard) in windows.spans(frames) {
-            let entered = self.enter(part(&heard));
+            let entered = self.enter(Fed::with(self.values(part(&heard)), &self.device));
             moments.add(&values(entered.narrow(2, counted.start - heard.start, counted.len())));
             progress(ENTRY_SHARE * counted.end as f64 / frames as f64)?;
         }

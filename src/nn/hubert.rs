@@ -4,10 +4,10 @@
 //! convolution and post-norm transformer layers. 16 kHz audio goes in unnormalised; one vector per 20 ms comes out.
 //! Encoders for streams, whose frames are normalised one by one and attend to a span around them, are the same network.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
-use super::layers::{Conv1d, LayerNorm, Linear, tensor};
-use super::ops::{Activation, AttentionSpec, Conv1dSpec, Fused, Precision, VoiceOps};
+use super::layers::{Conv1d, LayerNorm, Linear, floats};
+use super::ops::{Activation, AttentionSpec, Computation, Conv1dSpec, Fed, Fused, NetworkId, Precision, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::checkpoint::hubert::{EncoderConfig, FeatureNorm};
 use crate::checkpoint::voice::Version;
@@ -46,6 +46,7 @@ impl Projection {
 /// The encoder, cut off after the layer that is wanted.
 #[derive(Clone, Debug)]
 pub struct Hubert<B: VoiceOps> {
+    id: NetworkId,
     features: Features<B>,
     feature_norm: LayerNorm<B>,
     feature_projection: Linear<B>,
@@ -101,6 +102,7 @@ impl<B: VoiceOps> Hubert<B> {
             Projection::Layer12 => (None, hidden),
         };
         Ok(Self {
+            id: NetworkId::unique(),
             features: Features::load(
                 &weights.child("feature_extractor").child("conv_layers"),
                 config,
@@ -135,19 +137,16 @@ impl<B: VoiceOps> Hubert<B> {
     /// # Errors
     /// The audio is shorter than one frame.
     pub fn units(&self, audio: &[f32]) -> Result<Tensor<B, 3>> {
-        self.units_telling(audio, &mut |_| Ok(()))
+        self.units_of(self.feed(audio)?, &mut |_| Ok(()))
     }
 
-    /// As [`units`](Self::units); `progress` hears the share done, 0..=1.
+    /// The values of [`units`](Self::units); `progress` hears the share done, 0..=1.
     ///
     /// # Errors
     /// As there, and what `progress` says.
-    pub fn units_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
-        let hidden = self.hidden_telling(audio, self.layers.len(), progress)?;
-        Ok(match &self.projection {
-            Some(projection) => projection.forward(hidden),
-            None => hidden,
-        })
+    pub fn read_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Vec<f32>> {
+        let values = self.values(audio)?;
+        B::compute(Computation::of(self.id), values, &self.device, |fed| self.units_of(fed, progress))
     }
 
     /// The output of transformer layer `layer` (0: what enters the first): `[1, frames, hidden]`.
@@ -155,18 +154,7 @@ impl<B: VoiceOps> Hubert<B> {
     /// # Errors
     /// The audio is shorter than one frame.
     pub fn hidden(&self, audio: &[f32], layer: usize) -> Result<Tensor<B, 3>> {
-        self.hidden_telling(audio, layer, &mut |_| Ok(()))
-    }
-
-    fn hidden_telling(&self, audio: &[f32], layer: usize, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
-        /// About what the convolutions take of all layers' time.
-        const FEATURES_SHARE: f64 = 0.4;
-        let mut x = self.embed(self.features_telling(audio, &mut |share| progress(FEATURES_SHARE * share))?);
-        for (done, layer) in (1..=layer).zip(&self.layers) {
-            x = layer.forward(x);
-            progress(FEATURES_SHARE + (1.0 - FEATURES_SHARE) * done as f64 / self.layers.len() as f64)?;
-        }
-        Ok(x)
+        self.hidden_of(self.feed(audio)?, layer, &mut |_| Ok(()))
     }
 
     /// The output of the convolutions: `[1, channels, frames]`.
@@ -174,15 +162,40 @@ impl<B: VoiceOps> Hubert<B> {
     /// # Errors
     /// The audio is shorter than one frame.
     pub fn features(&self, audio: &[f32]) -> Result<Tensor<B, 3>> {
-        self.features_telling(audio, &mut |_| Ok(()))
+        self.features.forward_telling(self.feed(audio)?, &mut |_| Ok(()))
     }
 
-    fn features_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
+    fn feed(&self, audio: &[f32]) -> Result<Fed<B>> {
+        Ok(Fed::with(self.values(audio)?, &self.device))
+    }
+
+    /// What the network is fed with for `audio`.
+    fn values(&self, audio: &[f32]) -> Result<Vec<TensorData>> {
         if self.frames(audio.len()) == 0 {
             let least = self.features.reach();
             return Err(Error::argument("audio", format!("at least {least} samples at 16 kHz"), audio.len()));
         }
-        self.features.forward_telling(audio, &self.device, progress)
+        Ok(self.features.values(audio))
+    }
+
+    fn units_of(&self, fed: Fed<B>, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
+        let hidden = self.hidden_of(fed, self.layers.len(), progress)?;
+        Ok(match &self.projection {
+            Some(projection) => projection.forward(hidden),
+            None => hidden,
+        })
+    }
+
+    fn hidden_of(&self, fed: Fed<B>, layer: usize, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
+        /// About what the convolutions take of all layers' time.
+        const FEATURES_SHARE: f64 = 0.4;
+        let features = self.features.forward_telling(fed, &mut |share| progress(FEATURES_SHARE * share))?;
+        let mut x = self.embed(features);
+        for (done, layer) in (1..=layer).zip(&self.layers) {
+            x = layer.forward(x);
+            progress(FEATURES_SHARE + (1.0 - FEATURES_SHARE) * done as f64 / self.layers.len() as f64)?;
+        }
+        Ok(x)
     }
 
     /// Projection, position and norm: `[1, channels, frames]` to `[1, frames, hidden]`.
@@ -283,24 +296,37 @@ impl<B: VoiceOps> Features<B> {
         Ok(Self { first, rest, sizes })
     }
 
-    /// Audio of at least one frame to `[1, channels, frames]`; `progress` hears the share of the frames done.
-    fn forward_telling(&self, audio: &[f32], device: &B::Device, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
+    /// What the convolutions are fed with for audio of at least one frame: the first of them, where it depends on the audio,
+    /// and the samples of each tile.
+    fn values(&self, audio: &[f32]) -> Vec<TensorData> {
+        let (frames, reach, hop) = (self.frames(audio.len()), self.reach(), self.hop());
+        let first = match &self.first {
+            First::OverTime(first) => Vec::from(first.normalised_for(audio)),
+            First::PerFrame(_) => Vec::new(),
+        };
+        let tiles = (0..frames).step_by(Self::TILE_FRAMES).map(|start| {
+            let end = frames.min(start + Self::TILE_FRAMES);
+            let samples = &audio[start * hop..(end - 1) * hop + reach];
+            floats(samples.to_vec(), [1, 1, samples.len()])
+        });
+        first.into_iter().chain(tiles).collect()
+    }
+
+    /// What [`values`](Self::values) gave to `[1, channels, frames]`; `progress` hears the share of the tiles done.
+    fn forward_telling(&self, mut fed: Fed<B>, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
         let first: &dyn Fn(Tensor<B, 3>) -> Tensor<B, 3> = match &self.first {
             First::OverTime(first) => {
-                let conv = first.normalised_for::<B>(audio, device);
+                let conv = first.prepare::<B>(fed.floats(), fed.floats());
                 &move |x| <B as VoiceOps>::conv1d(&conv, x, Fused::after(Activation::Gelu))
             }
             First::PerFrame(first) => &|x| first.forward(x),
         };
-        let (frames, reach, hop) = (self.frames(audio.len()), self.reach(), self.hop());
-        let tiles = (0..frames).step_by(Self::TILE_FRAMES).map(|start| {
-            let end = frames.min(start + Self::TILE_FRAMES);
-            let samples = &audio[start * hop..(end - 1) * hop + reach];
-            let x = tensor::<B, 3>(samples.to_vec(), [1, 1, samples.len()], device);
-            let x = self.rest.iter().fold(first(x), |x, conv| conv.forward(x));
-            progress(end as f64 / frames as f64).map(|()| x)
+        let tiles = fed.left();
+        let features = (1..=tiles).map(|done| {
+            let x = self.rest.iter().fold(first(fed.floats()), |x, conv| conv.forward(x));
+            progress(done as f64 / tiles as f64).map(|()| x)
         });
-        Ok(Tensor::cat(tiles.collect::<Result<_>>()?, 2))
+        Ok(Tensor::cat(features.collect::<Result<_>>()?, 2))
     }
 
     fn frames(&self, samples: usize) -> usize {
@@ -387,12 +413,12 @@ impl FirstConvolution {
         })
     }
 
-    /// The convolution whose output on `audio` is normalised already.
+    /// Weight `[channels, 1, taps]` and bias `[channels]` of the convolution whose output on `audio` is normalised already.
     ///
     /// A channel's mean and variance over time follow from the mean `m` and the covariance `C` of the samples under its
     /// taps, as `w . m` and `w^T C w`. Summed in f64 they are more exact than from the channel itself, and the largest
     /// signal of the network need never be held as a whole.
-    fn normalised_for<B: VoiceOps>(&self, audio: &[f32], device: &B::Device) -> B::Conv1d {
+    fn normalised_for(&self, audio: &[f32]) -> [TensorData; 2] {
         let (mean, covariance) = self.moments(audio);
         let (mut weight, mut bias) = (Vec::with_capacity(self.weight.len()), Vec::with_capacity(self.beta.len()));
         for ((taps, &gamma), &beta) in self.weight.chunks_exact(self.taps).zip(&self.gamma).zip(&self.beta) {
@@ -403,9 +429,14 @@ impl FirstConvolution {
             weight.extend(taps.iter().map(|&w| (f64::from(w) * scale) as f32));
             bias.push((f64::from(beta) - dot(&mean) * scale) as f32);
         }
-        let (channels, spec) = (bias.len(), Conv1dSpec { stride: self.stride, ..Conv1dSpec::default() });
-        let weight = tensor(weight, [channels, 1, self.taps], device);
-        B::prepare_conv1d(weight, Some(tensor(bias, [channels], device)), spec, Precision::Full)
+        let channels = bias.len();
+        [floats(weight, [channels, 1, self.taps]), floats(bias, [channels])]
+    }
+
+    /// The convolution of what [`normalised_for`](Self::normalised_for) gave.
+    fn prepare<B: VoiceOps>(&self, weight: Tensor<B, 3>, bias: Tensor<B, 1>) -> B::Conv1d {
+        let spec = Conv1dSpec { stride: self.stride, ..Conv1dSpec::default() };
+        B::prepare_conv1d(weight, Some(bias), spec, Precision::Full)
     }
 
     /// Mean `[taps]` and covariance `[taps, taps]` of the samples under the taps.
@@ -554,8 +585,9 @@ mod tests {
         let audio = crate::nn::values(recorded.tensor::<2>("in.wav"));
         let device = Default::default();
         let First::OverTime(first) = &encoder.features.first else { panic!("another encoder than HuBERT base") };
-        let first = first.normalised_for::<Cpu>(&audio, &device);
-        let x = tensor::<Cpu, 3>(audio.clone(), [1, 1, audio.len()], &device);
+        let mut fed = Fed::with(first.normalised_for(&audio).into(), &device);
+        let first = first.prepare::<Cpu>(fed.floats(), fed.floats());
+        let x = Tensor::from_data(floats(audio.clone(), [1, 1, audio.len()]), &device);
         let x = <Cpu as VoiceOps>::conv1d(&first, x, Fused::after(Activation::Gelu));
         recorded.check("mid.conv0", x, TOLERANCE);
         let features = encoder.features(&audio).expect("features");

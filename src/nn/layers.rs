@@ -10,12 +10,17 @@ use crate::checkpoint::Weights;
 use crate::error::Result;
 
 /// A burn tensor from row-major values; their number is the product of `shape`.
-pub(super) fn tensor<B: Backend, const D: usize>(
+pub(crate) fn tensor<B: Backend, const D: usize>(
     values: Vec<f32>,
     shape: [usize; D],
     device: &B::Device,
 ) -> Tensor<B, D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
+    Tensor::from_data(floats(values, shape), device)
+}
+
+/// Row-major values for a network to be fed with; their number is the product of `shape`.
+pub(super) fn floats<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> TensorData {
+    TensorData::new(values, shape)
 }
 
 /// The tensor called `name`, of exactly this shape.

@@ -13,7 +13,7 @@ pub mod rmvpe;
 pub mod swift_f0;
 pub mod synthesizer;
 
-pub(crate) use layers::values;
+pub(crate) use layers::{tensor, values};
 
 /// The CPU backend.
 pub type Cpu = burn_flex::Flex;

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Tensor, activation};
 
-use super::layers::{Conv1d, load, tensor, values};
-use super::ops::{Activation, Conv1dSpec, Fused, Precision, VoiceOps};
+use super::layers::{Conv1d, floats, load};
+use super::ops::{Activation, Computation, Conv1dSpec, Fed, Fused, NetworkId, Precision, VoiceOps};
 use crate::checkpoint::{Tensors, Weights};
 use crate::dsp::PitchTrack;
 use crate::dsp::mel::FilterBank;
@@ -130,6 +130,7 @@ pub struct NativeTrack {
 /// The pitch network that needs no download.
 #[derive(Clone, Debug)]
 pub struct SwiftF0<B: VoiceOps> {
+    id: NetworkId,
     planes: Vec<Plane>,
     stem: Conv<B>,
     blocks: Vec<[Conv<B>; 2]>,
@@ -187,6 +188,7 @@ impl<B: VoiceOps> SwiftF0<B> {
             return Err(weights.error("pitch.frequencies", "positive values, fewer than the bands", count));
         }
         Ok(Self {
+            id: NetworkId::unique(),
             planes,
             stem,
             blocks,
@@ -211,11 +213,16 @@ impl<B: VoiceOps> SwiftF0<B> {
         }
         let frames = (audio_16k.len() / NATIVE_HOP_SAMPLES).max(1);
         let spectra = self.planes.iter().flat_map(|plane| plane.compute(audio_16k, frames)).collect();
-        let spectra = tensor::<B, 3>(spectra, [self.planes.len(), frames, BANDS], &self.device).swap_dims(0, 1);
-        let x = self.forward(spectra.clone());
-        let logits = values(self.pitch.forward(x.clone()));
+        let spectra = floats(spectra, [self.planes.len(), frames, BANDS]);
+        let forward = |mut fed: Fed<B>| {
+            let spectra = fed.floats::<3>().swap_dims(0, 1);
+            let x = self.forward(spectra.clone());
+            let logits = self.pitch.forward(x.clone());
+            Ok(Tensor::cat(vec![logits.flatten::<1>(0, 2), self.confidence(&x, spectra).flatten(0, 2)], 0))
+        };
+        let mut logits = B::compute(Computation::of(self.id), vec![spectra], &self.device, forward)?;
+        let mut confidence = logits.split_off(frames * self.candidates.len());
         let f0_hz = logits.chunks_exact(self.candidates.len()).map(|frame| self.frequency(frame)).collect();
-        let mut confidence = self.confidence(&x, spectra);
         for (confidence, hop) in confidence.iter_mut().zip(audio_16k.chunks(NATIVE_HOP_SAMPLES)) {
             if hop.iter().all(|v| v.abs() < SILENCE_PEAK) {
                 *confidence = 0.0;
@@ -238,14 +245,14 @@ impl<B: VoiceOps> SwiftF0<B> {
         x.narrow(2, 0, self.candidates.len())
     }
 
-    /// Voicing of each frame, from the strongest evidence over candidates and the loudness.
-    fn confidence(&self, x: &Tensor<B, 3>, spectra: Tensor<B, 3>) -> Vec<f32> {
+    /// Voicing of each frame, from the strongest evidence over candidates and the loudness: `[1, 1, frames]`.
+    fn confidence(&self, x: &Tensor<B, 3>, spectra: Tensor<B, 3>) -> Tensor<B, 3> {
         let [frames, planes, bands] = spectra.dims();
         let loudness = spectra.reshape([frames, planes * bands, 1]).mean_dim(1);
         let evidence = self.evidence.forward(x.clone()).max_dim(2);
         let hidden = Tensor::cat(vec![evidence, loudness], 1).permute([2, 1, 0]);
         let hidden = self.hidden.fused(hidden, Fused::after(Activation::Relu));
-        values(self.voicing.fused(hidden, Fused::after(Activation::Sigmoid)))
+        self.voicing.fused(hidden, Fused::after(Activation::Sigmoid))
     }
 
     /// The mean of the likeliest candidate and its neighbours in log frequency, weighted by their probability.

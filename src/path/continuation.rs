@@ -5,31 +5,29 @@
 //! follows the last one's as if both had been made at once. On the right the generator looks ahead into hops whose
 //! latents are provisional: the next chunk makes them anew, with more of their future known.
 
-use burn::tensor::Tensor;
-
 use super::synth::Synth;
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::nn::ops::VoiceOps;
-use crate::nn::synthesizer::Noise;
+use crate::nn::synthesizer::{Noise, Rendered, Stretch};
 use crate::params::ConversionParams;
 use crate::units::{HOPS_PER_SECOND, Pitch, Units};
 
 /// A rendering that goes on.
 #[derive(Clone, Debug)]
-pub struct Continuation<B: VoiceOps> {
+pub struct Continuation {
     chunk_hops: usize,
     look_ahead_hops: usize,
-    left: Option<Left<B>>,
+    left: Option<Left>,
     /// Of the source where the last chunk ended that nothing is left of, in cycles.
     last_phase: Option<f64>,
 }
 
 /// What lies to the left of the next chunk.
 #[derive(Clone, Debug)]
-struct Left<B: VoiceOps> {
+struct Left {
     /// As far as the generator reaches, `[1, inter_channels, hops]`.
-    latents: Tensor<B, 3>,
+    latents: Vec<f32>,
     /// As long; none for a voice without pitch.
     source: Option<Vec<f32>>,
     /// Of the source where the chunk begins, in cycles.
@@ -46,7 +44,7 @@ struct Drawn {
     source: Vec<f32>,
 }
 
-impl<B: VoiceOps> Continuation<B> {
+impl Continuation {
     /// Starts with the next chunk of this geometry. The look-ahead is as long as the delay of the join.
     #[must_use]
     pub fn new(geometry: &Geometry) -> Self {
@@ -70,7 +68,7 @@ impl<B: VoiceOps> Continuation<B> {
     ///
     /// # Errors
     /// The voice lacks the speaker, or the window is shorter than chunk and look-ahead.
-    pub fn render(
+    pub fn render<B: VoiceOps>(
         &mut self,
         synth: &mut Synth<B>,
         content: &Units,
@@ -79,7 +77,7 @@ impl<B: VoiceOps> Continuation<B> {
         params: &ConversionParams,
     ) -> Result<Vec<f32>> {
         let voice = synth.voice.clone();
-        let speaker = voice.speaker(params.speaker)?;
+        voice.require_speaker(params.speaker)?;
         let (hop, reach) = (voice.config().hop_samples(), voice.generator_reach_hops());
         let rendered = self.chunk_hops + self.look_ahead_hops;
         let start = content.count().saturating_sub(rendered);
@@ -91,35 +89,41 @@ impl<B: VoiceOps> Continuation<B> {
         let in_flow = content.count() - first;
 
         let channels = voice.config().inter_channels;
-        let (mut source, mut phase, mut noise, settled_latents) = if let Some(left) = left {
-            (left.source, left.phase, left.noise, Some(left.latents))
+        let (mut source, mut phase, mut noise, settled) = if let Some(left) = left {
+            (left.source, left.phase, left.noise, left.latents)
         } else {
             let source = voice.config().has_f0.then(Vec::new);
             let phase = source.as_ref().map(|_| self.phase_before(&pitch.f0_hz[start - past..start]));
-            (source, phase.unwrap_or_default(), Drawn::default(), None)
+            (source, phase.unwrap_or_default(), Drawn::default(), Vec::new())
         };
         noise.extend(&mut synth.noise, in_flow * channels, fresh * hop);
 
-        let prior = voice.prior(&content.values, &pitch.coarse, first)?;
-        let latents = voice.latents(prior, &speaker, &mut given(transposed(&noise.prior, channels), &[]));
-        let fresh_latents = latents.narrow(2, in_flow - fresh, fresh);
-        let latents = Tensor::cat(settled_latents.into_iter().chain([fresh_latents]).collect(), 2);
         if let Some(source) = &mut source {
             let (settled, provisional) = pitch.f0_hz[start - past..].split_at(past + self.chunk_hops);
             let (before, after) = noise.source.split_at(noise.source.len().min(settled.len() * hop));
-            source.extend(voice.source(settled, &mut phase, &mut given(Vec::new(), before)).unwrap_or_default());
-            let ahead = voice.source(provisional, &mut phase.clone(), &mut given(Vec::new(), after));
+            source.extend(voice.source(settled, &mut phase, &mut given(before)).unwrap_or_default());
+            let ahead = voice.source(provisional, &mut phase.clone(), &mut given(after));
             source.extend(ahead.unwrap_or_default());
         }
 
-        let end = latents.dims()[2] - self.look_ahead_hops;
-        let wanted = end - self.chunk_hops..end + extra_hops.min(self.look_ahead_hops);
-        let audio = voice.audio(latents.clone(), source.as_deref(), &speaker, wanted)?;
-
+        let end = settled.len() / channels + fresh - self.look_ahead_hops;
         let kept = reach.min(end);
+        let Rendered { audio, latents } = voice.render(&Stretch {
+            speaker: params.speaker,
+            units: &content.values,
+            coarse: &pitch.coarse,
+            first_hop: first,
+            noise: (!noise.prior.is_empty()).then(|| transposed(&noise.prior, channels)),
+            settled: &settled,
+            fresh: in_flow - fresh..in_flow,
+            source: source.as_deref(),
+            wanted: end - self.chunk_hops..end + extra_hops.min(self.look_ahead_hops),
+            kept: end - kept..end,
+        })?;
+
         noise.keep((Synth::<B>::FLOW_CONTEXT_HOPS + self.look_ahead_hops) * channels, self.look_ahead_hops * hop);
         self.left = Some(Left {
-            latents: latents.narrow(2, end - kept, kept),
+            latents,
             source: source.map(|source| source[(end - kept) * hop..end * hop].to_vec()),
             phase,
             noise,
@@ -148,9 +152,9 @@ impl Drawn {
     }
 }
 
-/// Noise of given values, or none.
-fn given(prior: Vec<f32>, source: &[f32]) -> Noise {
-    if prior.is_empty() && source.is_empty() { Noise::Zero } else { Noise::Given { prior, source: source.to_vec() } }
+/// Noise of the source of given values, or none.
+fn given(source: &[f32]) -> Noise {
+    if source.is_empty() { Noise::Zero } else { Noise::Given { prior: Vec::new(), source: source.to_vec() } }
 }
 
 /// `[hops, channels]` to `[channels, hops]`.

@@ -95,7 +95,7 @@ impl<B: VoiceOps> Retrieval<B> {
         }
     }
 
-    /// Whether `queries` are found sooner by one thread than others are woken.
+    /// Whether `queries` are found, and units pulled to what was found, sooner by one thread than others are woken.
     fn is_quick(&self, queries: usize) -> bool {
         /// What one thread multiplies and adds in the tens of microseconds that waking takes.
         const QUICK: usize = 1 << 19;
@@ -130,14 +130,22 @@ impl<B: VoiceOps> Retrieval<B> {
         if small_cell == SmallCell::SkipRun && found.iter().any(|rows| rows.len() < NEIGHBOURS) {
             return;
         }
-        let run = units.values[first * dim..].chunks_exact_mut(dim);
-        run.zip(found).filter(|(_, neighbours)| !neighbours.is_empty()).for_each(|(unit, neighbours)| {
+        let pull = |(unit, neighbours): (&mut [f32], Vec<Neighbour>)| {
+            if neighbours.is_empty() {
+                return;
+            }
             unit.iter_mut().for_each(|value| *value *= 1.0 - rate);
             for (neighbour, weight) in neighbours.iter().zip(blend_weights(&neighbours)) {
                 let row = self.index.row(neighbour.row);
                 unit.iter_mut().zip(row).for_each(|(value, row)| *value += rate * weight * row);
             }
-        });
+        };
+        let run = &mut units.values[first * dim..];
+        if self.is_quick(queries.count()) {
+            run.chunks_exact_mut(dim).zip(found).for_each(pull);
+        } else {
+            run.par_chunks_exact_mut(dim).zip(found).for_each(pull);
+        }
     }
 }
 

@@ -20,8 +20,8 @@ const LOUDNESS_HOPS: usize = 2;
 
 /// The state of the join.
 #[derive(Clone, Debug)]
-pub struct Seamless<B: VoiceOps> {
-    continuation: Continuation<B>,
+pub struct Seamless {
+    continuation: Continuation,
     chunk_hops: usize,
     /// One hop at the stream's rate.
     hop: usize,
@@ -38,7 +38,7 @@ pub struct Seamless<B: VoiceOps> {
     tail: Vec<f32>,
 }
 
-impl<B: VoiceOps> Seamless<B> {
+impl Seamless {
     /// A join of chunks of this geometry, silence before the first.
     #[must_use]
     pub fn new(geometry: &Geometry) -> Self {
@@ -80,7 +80,7 @@ impl<B: VoiceOps> Seamless<B> {
     /// # Panics
     /// If the length of `output` is not the geometry's.
     #[allow(clippy::too_many_arguments, reason = "everything that the path has for one chunk")]
-    pub fn step(
+    pub fn step<B: VoiceOps>(
         &mut self,
         synth: &mut Synth<B>,
         (content, pitch): (&Units, &Pitch),

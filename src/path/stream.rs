@@ -70,7 +70,7 @@ pub struct Stream<B: VoiceOps> {
     denoiser: Option<OutputDenoiser>,
     sola: Sola,
     /// The join of chunks without a formant shift, if it shall not be SOLA.
-    seamless: Option<Seamless<B>>,
+    seamless: Option<Seamless>,
 }
 
 /// How one chunk went.

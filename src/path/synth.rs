@@ -1,5 +1,6 @@
 //! Synth: content and pitch of a window to audio of the voice.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
@@ -8,8 +9,8 @@ use crate::dsp::interpolate::resize;
 use crate::dsp::sinc_hann::SincHann;
 use crate::error::Result;
 use crate::nn::ops::VoiceOps;
-use crate::nn::synthesizer::{Noise, Synthesizer};
-use crate::nn::values;
+use crate::nn::synthesizer::{Noise, Stretch, Synthesizer};
+use crate::nn::{tensor, values};
 use crate::params::{ConversionParams, NoiseChoice};
 use crate::telemetry::Listener;
 use crate::units::{HOPS_PER_SECOND, Pitch, Units, semitones_to_ratio};
@@ -41,12 +42,25 @@ pub struct Synth<B: VoiceOps> {
     pub(super) noise: Noise,
 }
 
-/// Latents and source of the hops that are rendered, and of the context the generator needs around them.
-struct Excitation<B: VoiceOps> {
+/// What the hops that are rendered, and the context that the generator needs around them, are made of besides units and pitch.
+struct Excitation {
+    /// The hop from which on latents are sampled.
+    first_hop: usize,
+    /// Of the prior, from there on.
+    noise: Option<Vec<f32>>,
+    /// The hops, counted from there.
+    hops: Range<usize>,
+    /// As long.
+    source: Option<Vec<f32>>,
+    /// Which of them to render.
+    wanted: Range<usize>,
+}
+
+/// Latents and source of these hops.
+struct Sounding<B: VoiceOps> {
     latents: Tensor<B, 3>,
     source: Option<Vec<f32>>,
-    /// The hops to render, counted in the latents.
-    wanted: std::ops::Range<usize>,
+    wanted: Range<usize>,
 }
 
 impl<B: VoiceOps> Synth<B> {
@@ -115,7 +129,7 @@ impl<B: VoiceOps> Synth<B> {
         params: &ConversionParams,
         progress: &mut Listener<'_>,
     ) -> Result<Vec<f32>> {
-        let speaker = self.voice.speaker(params.speaker)?;
+        self.voice.require_speaker(params.speaker)?;
         let hops = content.count().saturating_sub(rendering.head_hops + rendering.tail_hops);
         let formant = semitones_to_ratio(params.formant_semitones);
         let stretched = (hops as f32 * formant).ceil() as usize;
@@ -123,15 +137,41 @@ impl<B: VoiceOps> Synth<B> {
             f0_hz: pitch.f0_hz.iter().map(|hz| hz * (stretched as f32 / hops.max(1) as f32)).collect(),
             coarse: pitch.coarse.clone(),
         };
-        let mut excitation = match rendering.phase {
-            SourcePhase::FromWindow => self.excite_window(content, pitch, rendering, &speaker)?,
-            SourcePhase::FromRendering => self.excite_rendering(content, pitch, rendering, hops, &speaker)?,
+        let excitation = match rendering.phase {
+            SourcePhase::FromWindow => self.excite_window(content, pitch, rendering),
+            SourcePhase::FromRendering => self.excite_rendering(content, pitch, rendering, hops),
         };
-        if stretched == hops && formant == 1.0 {
-            return self.generate(&excitation, &speaker, progress);
+        let as_long = stretched == hops && formant == 1.0;
+        if as_long && (1..=Self::GENERATED_HOPS).contains(&excitation.wanted.len()) {
+            let Excitation { first_hop, noise, hops, source, wanted } = excitation;
+            let rendered = self.voice.render(&Stretch {
+                speaker: params.speaker,
+                units: &content.values,
+                coarse: &pitch.coarse,
+                first_hop,
+                noise,
+                settled: &[],
+                fresh: hops,
+                source: source.as_deref(),
+                wanted,
+                kept: 0..0,
+            })?;
+            return progress(1.0).map(|()| rendered.audio);
         }
-        excitation.stretch(stretched as f64 / hops as f64, self.hop_samples());
-        let audio = self.generate(&excitation, &speaker, progress)?;
+        let speaker = self.voice.speaker(params.speaker)?;
+        let prior = self.voice.prior(&content.values, &pitch.coarse, excitation.first_hop)?;
+        let noise = excitation.noise.map(|values| tensor(values, prior.mean.dims(), &speaker.device()));
+        let Range { start, end } = excitation.hops;
+        let sounding = Sounding {
+            latents: self.voice.sample(prior, &speaker, noise).narrow(2, start, end - start),
+            source: excitation.source,
+            wanted: excitation.wanted,
+        };
+        if as_long {
+            return self.generate(&sounding, &speaker, progress);
+        }
+        let sounding = sounding.stretched(stretched as f64 / hops as f64, self.hop_samples());
+        let audio = self.generate(&sounding, &speaker, progress)?;
         Ok(self.play_faster(&audio, formant, hops))
     }
 
@@ -140,64 +180,56 @@ impl<B: VoiceOps> Synth<B> {
     }
 
     /// The whole window goes through the flow and the source; the generator gets what it depends on.
-    fn excite_window(
-        &mut self,
-        content: &Units,
-        pitch: &Pitch,
-        rendering: Rendering,
-        speaker: &Tensor<B, 3>,
-    ) -> Result<Excitation<B>> {
-        let prior = self.voice.prior(&content.values, &pitch.coarse, 0)?;
-        let latents = self.voice.latents(prior, speaker, &mut self.noise);
+    fn excite_window(&mut self, content: &Units, pitch: &Pitch, rendering: Rendering) -> Excitation {
+        let (hop, count, reach) = (self.hop_samples(), content.count(), self.voice.generator_reach_hops());
+        let start = rendering.head_hops.min(count);
+        let end = count.saturating_sub(rendering.tail_hops).max(start);
+        let (first, last) = (start.saturating_sub(reach), (end + reach).min(count));
         let source = self.voice.source(&pitch.f0_hz, &mut 0.0, &mut self.noise);
-        let (hop, hops) = (self.hop_samples(), content.count());
-        let reach = self.voice.generator_reach_hops();
-        let (start, end) = (rendering.head_hops.min(hops), hops.saturating_sub(rendering.tail_hops));
-        let (first, last) = (start.saturating_sub(reach), (end + reach).min(hops));
-        Ok(Excitation {
-            latents: latents.narrow(2, first, last - first),
-            source: source.map(|source| source[first * hop..last * hop].to_vec()),
-            wanted: start - first..end.max(start) - first,
-        })
+        Excitation {
+            first_hop: 0,
+            noise: self.prior_noise(count),
+            hops: first..last,
+            source: source.and_then(|source| source.get(first * hop..last * hop).map(<[f32]>::to_vec)),
+            wanted: start - first..end - first,
+        }
     }
 
     /// As the real-time reference has it: little context for the flow, none for the generator.
-    fn excite_rendering(
-        &mut self,
-        content: &Units,
-        pitch: &Pitch,
-        rendering: Rendering,
-        hops: usize,
-        speaker: &Tensor<B, 3>,
-    ) -> Result<Excitation<B>> {
-        let first = rendering.head_hops.saturating_sub(Self::FLOW_CONTEXT_HOPS);
-        let prior = self.voice.prior(&content.values, &pitch.coarse, first)?;
-        let latents = self.voice.latents(prior, speaker, &mut self.noise);
-        let f0_hz = &pitch.f0_hz[rendering.head_hops..rendering.head_hops + hops];
-        Ok(Excitation {
-            latents: latents.narrow(2, rendering.head_hops - first, hops),
+    fn excite_rendering(&mut self, content: &Units, pitch: &Pitch, rendering: Rendering, hops: usize) -> Excitation {
+        let first_hop = rendering.head_hops.saturating_sub(Self::FLOW_CONTEXT_HOPS);
+        let start = rendering.head_hops - first_hop;
+        let f0_hz = pitch.f0_hz.get(rendering.head_hops..rendering.head_hops + hops).unwrap_or_default();
+        Excitation {
+            first_hop,
+            noise: self.prior_noise(content.count().saturating_sub(first_hop)),
+            hops: start..start + hops,
             source: self.voice.source(f0_hz, &mut 0.0, &mut self.noise),
             wanted: 0..hops,
-        })
+        }
+    }
+
+    fn prior_noise(&mut self, hops: usize) -> Option<Vec<f32>> {
+        self.noise.prior(hops * self.voice.config().inter_channels)
     }
 
     /// Generates the wanted hops, a stretch at a time.
     fn generate(
         &self,
-        excitation: &Excitation<B>,
+        sounding: &Sounding<B>,
         speaker: &Tensor<B, 3>,
         progress: &mut Listener<'_>,
     ) -> Result<Vec<f32>> {
-        let (hop, hops) = (self.hop_samples(), excitation.latents.dims()[2]);
+        let (hop, hops) = (self.hop_samples(), sounding.latents.dims()[2]);
         let reach = self.voice.generator_reach_hops();
-        let mut audio = Vec::with_capacity(excitation.wanted.len() * hop);
-        for start in excitation.wanted.clone().step_by(Self::GENERATED_HOPS) {
-            let end = (start + Self::GENERATED_HOPS).min(excitation.wanted.end);
+        let mut audio = Vec::with_capacity(sounding.wanted.len() * hop);
+        for start in sounding.wanted.clone().step_by(Self::GENERATED_HOPS) {
+            let end = (start + Self::GENERATED_HOPS).min(sounding.wanted.end);
             let (first, last) = (start.saturating_sub(reach), (end + reach).min(hops));
-            let latents = excitation.latents.clone().narrow(2, first, last - first);
-            let source = excitation.source.as_ref().map(|source| &source[first * hop..last * hop]);
+            let latents = sounding.latents.clone().narrow(2, first, last - first);
+            let source = sounding.source.as_ref().map(|source| &source[first * hop..last * hop]);
             audio.extend(self.voice.audio(latents, source, speaker, start - first..end - first)?);
-            progress((end - excitation.wanted.start) as f64 / excitation.wanted.len() as f64)?;
+            progress((end - sounding.wanted.start) as f64 / sounding.wanted.len() as f64)?;
         }
         Ok(audio)
     }
@@ -213,16 +245,18 @@ impl<B: VoiceOps> Synth<B> {
     }
 }
 
-impl<B: VoiceOps> Excitation<B> {
-    /// Makes everything `ratio` times as long, by linear interpolation.
-    fn stretch(&mut self, ratio: f64, hop: usize) {
+impl<B: VoiceOps> Sounding<B> {
+    /// Everything `ratio` times as long, by linear interpolation.
+    fn stretched(self, ratio: f64, hop: usize) -> Self {
         let [_, channels, hops] = self.latents.dims();
         let longer = |hops: usize| (hops as f64 * ratio).round() as usize;
         let (stretched, device) = (longer(hops), self.latents.device());
-        let rows = values(self.latents.clone());
+        let rows = values(self.latents);
         let rows: Vec<f32> = rows.chunks_exact(hops).flat_map(|row| resize(row, stretched)).collect();
-        self.latents = Tensor::from_data(burn::tensor::TensorData::new(rows, [1, channels, stretched]), &device);
-        self.source = self.source.take().map(|source| resize(&source, stretched * hop));
-        self.wanted = longer(self.wanted.start)..longer(self.wanted.end);
+        Self {
+            latents: tensor(rows, [1, channels, stretched], &device),
+            source: self.source.map(|source| resize(&source, stretched * hop)),
+            wanted: longer(self.wanted.start)..longer(self.wanted.end),
+        }
     }
 }

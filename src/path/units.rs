@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::nn::hubert::Hubert;
 use crate::nn::ops::VoiceOps;
-use crate::nn::values;
 use crate::telemetry::Listener;
 use crate::units::{HOP_SAMPLES, HOPS_PER_UNIT, Units};
 
@@ -47,9 +46,7 @@ impl<B: VoiceOps> UnitEncoder<B> {
     /// # Errors
     /// As there, and what `progress` says.
     pub fn extract_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Units> {
-        let units = self.hubert.units_telling(audio, progress)?;
-        let [_, _, dim] = units.dims();
-        Ok(Units { values: values(units), dim })
+        Ok(Units { values: self.hubert.read_telling(audio, progress)?, dim: self.hubert.unit_dim() })
     }
 }
 

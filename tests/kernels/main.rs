@@ -13,6 +13,7 @@ mod noise;
 mod nvcc;
 mod products;
 mod proof;
+mod recall;
 mod retrieval;
 mod rows;
 mod sanitized;

@@ -5,16 +5,18 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::backend::{DTypeUsage, DTypeUsageSet, Device as BurnDevice, DeviceId, DeviceOps, ExecutionError};
-use burn::tensor::{DType, Shape, TensorData};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_ir::{OperationIr, TensorId, TensorIr};
-use burn_router::{MultiBackendBridge, RouterTensor, RunnerChannel, RunnerClient};
+use burn_router::{MultiBackendBridge, RouterTensor, RunnerChannel, RunnerClient, get_client};
 
+use super::Traced;
+use super::recall::{Key, Making};
 use super::runner::Runner;
 use super::step::Op;
 use super::tensor::{data, kept_kind, words};
 use crate::cuda::launch::Graphs;
-use crate::error::Error;
-use crate::nn::ops::Precision;
+use crate::error::{Error, Result};
+use crate::nn::ops::{Computation, Fed, FedTensor, Precision};
 
 /// A machine that networks run on.
 pub trait Traceable: Graphs<Graph: Send + Sync, Memory: Send + Sync> + Send + Sync + 'static {
@@ -97,6 +99,34 @@ impl<M: Traceable> Client<M> {
     }
 }
 
+impl<M: Traceable> Client<M> {
+    /// What a computation makes of `values`: as it was before, if it is known, and as `forward` says if not.
+    pub(super) fn compute<const D: usize>(
+        computation: Computation,
+        values: Vec<TensorData>,
+        device: &TraceDevice,
+        forward: impl FnOnce(Fed<Traced<M>>) -> Result<Tensor<Traced<M>, D>>,
+    ) -> Result<Vec<f32>> {
+        let client = get_client::<Channel<M>>(device);
+        let key = Key::of(computation, &values);
+        if let Some(recalled) = client.runner.recall(&key, &values) {
+            return recalled.map(floats);
+        }
+        let fed: Vec<FedTensor<Traced<M>>> = values.into_iter().map(|data| FedTensor::of(data, device)).collect();
+        let id = |tensor: &FedTensor<Traced<M>>| match tensor {
+            FedTensor::Floats(tensor) => tensor.clone().into_ir().id,
+            FedTensor::Rows(tensor) => tensor.clone().into_primitive().into_ir().id,
+        };
+        let making = Making { key, fed: fed.iter().map(id).collect() };
+        let made = forward(fed.into_iter().collect())?.into_primitive().tensor().into_ir();
+        Ok(floats(client.runner.read(&made, Some(making))?))
+    }
+}
+
+fn floats(words: Vec<u32>) -> Vec<f32> {
+    words.into_iter().map(f32::from_bits).collect()
+}
+
 /// An error as burn has it.
 fn failed(error: &Error) -> ExecutionError {
     ExecutionError::WithContext { reason: error.to_string() }
@@ -113,7 +143,7 @@ impl<M: Traceable> RunnerClient for Client<M> {
         &self,
         tensor: TensorIr,
     ) -> Pin<Box<dyn Future<Output = Result<TensorData, ExecutionError>> + Send>> {
-        let words = self.runner.read(&tensor).map_err(|error| failed(&error));
+        let words = self.runner.read(&tensor, None).map_err(|error| failed(&error));
         let read = words.map(|words| data(words, tensor.shape.to_vec(), tensor.dtype));
         Box::pin(std::future::ready(read))
     }
@@ -178,7 +208,7 @@ impl<M: Traceable> RunnerChannel for Channel<M> {
     }
 
     fn get_tensor_handle(tensor: &TensorIr, client: &Client<M>) -> TensorData {
-        let words = client.runner.read(tensor).unwrap_or_else(|error| panic!("{error}"));
+        let words = client.runner.read(tensor, None).unwrap_or_else(|error| panic!("{error}"));
         data(words, tensor.shape.to_vec(), tensor.dtype)
     }
 

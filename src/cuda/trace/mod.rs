@@ -10,6 +10,9 @@
 //! 3. run: launch by launch the first time; once it recurs with the same weights, the launches are kept as one graph
 //!    of the driver's, in which each waits only for what it needs, and which is repeated from then on (`plans`, `runner`).
 //!
+//! A network that computes values from values says so ([`compute`](crate::nn::ops::VoiceOps::compute)); once its graph is kept,
+//! its operations are not even noted: the values go in, the graph is repeated, the values come out (`recall`).
+//!
 //! Tensors that were there before and stay, as weights do, are read where they are; others, as audio is, are copied to where
 //! the plan has them. A tensor that outlives its trace is copied out. Weights that are dropped take with them what was kept
 //! for them.
@@ -21,6 +24,7 @@ mod open;
 mod order;
 mod plan;
 mod plans;
+mod recall;
 mod record;
 mod run;
 mod runner;

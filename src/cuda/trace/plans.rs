@@ -109,6 +109,18 @@ impl<M: Graphs> Plans<M> {
         Ok((number, plan))
     }
 
+    /// The plan of a program that occurs again with the same `fixed` tensors, others being new, if its launches are kept.
+    pub fn again(&mut self, program: Number, fixed: &Fixed) -> Option<(Arc<Plan>, Arc<Ready<M>>)> {
+        self.clock += 1;
+        let known = self.known.get_mut(&program)?;
+        let binding = known.bindings.iter_mut().find(|binding| binding.fixed == *fixed)?;
+        let ready = Arc::clone(binding.ready.as_ref()?);
+        (known.last_used, binding.last_used) = (self.clock, self.clock);
+        known.occurrences += 1;
+        known.fresh.iter_mut().zip(fixed).for_each(|(count, fixed)| *count += u32::from(fixed.is_none()));
+        Some((Arc::clone(&known.plan), ready))
+    }
+
     /// Whether given tensor `given` of a program was another in each of many occurrences.
     pub fn varies(&self, program: Number, given: usize) -> bool {
         self.known.get(&program).is_some_and(|known| {

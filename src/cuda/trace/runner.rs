@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
+use burn::tensor::TensorData;
 use burn_ir::{OperationIr, TensorId, TensorIr, TensorStatus};
 use rustc_hash::FxBuildHasher;
 
 use super::channel::Traceable;
 use super::plan::{Laid, Plan};
-use super::plans::{Plans, Ready, Way};
+use super::plans::{Fixed, Plans, Ready, Way};
+use super::recall::{Key, Making, Recall, Recalled};
 use super::record::{Source, Trace};
 use super::run::Memory;
 use super::step::{self, Op, Value};
-use super::tensor::Content;
+use super::tensor::{Content, append_words};
 use crate::cuda::launch::{Buffer, Graphs};
 use crate::cuda::ops::tensors::{Function, Laid as Input, map};
 use crate::cuda::view::View;
@@ -43,7 +45,10 @@ struct State<M: Graphs> {
     makers: HashMap<TensorId, ThreadId, FxBuildHasher>,
     traces: HashMap<ThreadId, Trace<M>, FxBuildHasher>,
     plans: Plans<M>,
+    recall: Recall,
     spare: Spare<M>,
+    /// Where what a graph begins with is gathered.
+    staged: Vec<u32>,
     /// Values of tensors that are not on the machine yet.
     waiting: usize,
     /// The last failure: why tensors are missing.
@@ -84,7 +89,9 @@ impl<M: Traceable> Runner<M> {
             makers: HashMap::default(),
             traces: HashMap::default(),
             plans: Plans::default(),
+            recall: Recall::default(),
             spare: Spare::default(),
+            staged: Vec::new(),
             waiting: 0,
             lost: None,
         };
@@ -145,15 +152,15 @@ impl<M: Traceable> Runner<M> {
         }
         if state.trace().len() >= MOST_STEPS {
             // What fails is told when something that depends on it is read.
-            state.run(&self.machine, maker, None).ok();
+            state.run(&self.machine, maker, None, None).ok();
         }
     }
 
-    /// The values of a tensor, once all that it depends on is done.
+    /// The values of a tensor, once all that it depends on is done. If they are what a computation makes, it may be recalled.
     ///
     /// # Errors
     /// Something of that failed.
-    pub fn read(&self, tensor: &TensorIr) -> Result<Vec<u32>> {
+    pub fn read(&self, tensor: &TensorIr, making: Option<Making>) -> Result<Vec<u32>> {
         let mut state = self.state();
         let last = tensor.status == TensorStatus::ReadWrite;
         let maker = state.makers.get(&tensor.id).copied();
@@ -161,7 +168,7 @@ impl<M: Traceable> Runner<M> {
             if last {
                 state.traces.entry(maker).or_default().forget(tensor.id);
             }
-            return state.run(&self.machine, maker, Some(tensor.id)).map(Option::unwrap_or_default);
+            return state.run(&self.machine, maker, Some(tensor.id), making).map(Option::unwrap_or_default);
         }
         let content = state.tensors.get(&tensor.id).map(|tensor| tensor.content.clone());
         let content = content.ok_or_else(|| state.missing())?;
@@ -176,13 +183,18 @@ impl<M: Traceable> Runner<M> {
         words
     }
 
+    /// What a computation makes of `values`, if it is known and its launches are kept.
+    pub fn recall(&self, key: &Key, values: &[TensorData]) -> Option<Result<Vec<u32>>> {
+        self.state().recall(&self.machine, key, values)
+    }
+
     /// Does all that this thread asked for.
     ///
     /// # Errors
     /// Something of that failed.
     pub fn finish(&self) -> Result<()> {
         let mut state = self.state();
-        state.run(&self.machine, std::thread::current().id(), None).map(drop)
+        state.run(&self.machine, std::thread::current().id(), None, None).map(drop)
     }
 }
 
@@ -216,7 +228,7 @@ impl<M: Graphs> State<M> {
             return Ok(value);
         }
         if let Some(maker) = self.makers.get(&ir.id).copied() {
-            self.run(machine, maker, None)?;
+            self.run(machine, maker, None, None)?;
         }
         let Some(tensor) = self.tensors.get_mut(&ir.id) else { return Err(self.missing()) };
         let source = Source { id: ir.id, content: tensor.content.clone(), fresh: std::mem::take(&mut tensor.fresh) };
@@ -243,14 +255,48 @@ impl<M: Graphs> State<M> {
         }
     }
 
-    /// Does what `maker` asked for, and gives the values of `read`.
-    fn run(&mut self, machine: &M, maker: ThreadId, read: Option<TensorId>) -> Result<Option<Vec<u32>>> {
-        let Some(trace) = self.traces.remove(&maker) else { return Ok(None) };
-        trace.made().for_each(|id| _ = self.makers.remove(&id));
-        self.run_trace(machine, trace, read).inspect_err(|failure| self.lose(failure))
+    fn recall(&mut self, machine: &M, key: &Key, values: &[TensorData]) -> Option<Result<Vec<u32>>> {
+        let Recalled { program, fixed, entries } = self.recall.get(key)?;
+        let Some((plan, ready)) = self.plans.again(*program, fixed) else {
+            self.recall.forget(key);
+            return None;
+        };
+        self.staged.clear();
+        for &entry in entries {
+            append_words(&mut self.staged, &values[entry])?;
+            self.staged.resize(self.staged.len().next_multiple_of(ALIGNMENT), 0);
+        }
+        if self.staged.len() != ready.entry.len() {
+            return None;
+        }
+        let run = || {
+            ready.entry.clone().write(machine, bytemuck::cast_slice(&self.staged))?;
+            machine.repeat(&ready.graph)?;
+            Ok(read_of(machine, &plan, &ready.memory)?.unwrap_or_default())
+        };
+        Some(run().inspect_err(|failure| self.lose(failure)))
     }
 
-    fn run_trace(&mut self, machine: &M, trace: Trace<M>, read: Option<TensorId>) -> Result<Option<Vec<u32>>> {
+    /// Does what `maker` asked for, and gives the values of `read`.
+    fn run(
+        &mut self,
+        machine: &M,
+        maker: ThreadId,
+        read: Option<TensorId>,
+        making: Option<Making>,
+    ) -> Result<Option<Vec<u32>>> {
+        let Some(trace) = self.traces.remove(&maker) else { return Ok(None) };
+        trace.made().for_each(|id| _ = self.makers.remove(&id));
+        self.run_trace(machine, trace, read, making).inspect_err(|failure| self.lose(failure))
+    }
+
+    fn run_trace(
+        &mut self,
+        machine: &M,
+        trace: Trace<M>,
+        read: Option<TensorId>,
+        making: Option<Making>,
+    ) -> Result<Option<Vec<u32>>> {
         let (program, names, mut sources) = trace.into_program(read);
         if program.kept.is_empty() && program.read.is_none() {
             return Ok(None);
@@ -264,7 +310,7 @@ impl<M: Graphs> State<M> {
             let lasts = self.tensors.contains_key(&source.id) && !self.plans.varies(program, number);
             (lasts && matches!(source.content, Content::There(_))).then_some(source.id)
         };
-        let fixed = sources.iter().enumerate().map(stays).collect();
+        let fixed: Fixed = sources.iter().enumerate().map(stays).collect();
         let ready = match self.plans.way(program, &fixed) {
             Way::Once => None,
             Way::Repeat(ready) => Some(ready),
@@ -282,8 +328,14 @@ impl<M: Graphs> State<M> {
             },
         };
         let words = if let Some(ready) = ready {
-            enter(machine, &ready, &sources, &fixed)?;
+            enter(machine, &ready, &sources, &fixed, &mut self.staged)?;
             machine.repeat(&ready.graph)?;
+            if let Some(Making { key, fed }) = making.filter(|_| names.is_empty()) {
+                let given: Vec<TensorId> = sources.iter().map(|source| source.id).collect();
+                if let Some(recalled) = Recalled::of(program, &fixed, &given, &fed) {
+                    self.recall.note(key, recalled);
+                }
+            }
             for (&slot, &name) in plan.kept.iter().zip(&names) {
                 let kept = self.copy(machine, &ready.memory.slots[slot])?;
                 self.tensors.insert(name, Tensor { content: Content::There(kept), fresh: true });
@@ -412,9 +464,15 @@ fn copy_values<M: Graphs>(machine: &M, from: &Buffer<M, f32>, to: &mut Buffer<M,
 }
 
 /// Copies the tensors that are others each time to where the plan has them: all at once, if all are here.
-fn enter<M: Graphs>(machine: &M, ready: &Ready<M>, sources: &[Source<M>], fixed: &[Option<TensorId>]) -> Result<()> {
+fn enter<M: Graphs>(
+    machine: &M,
+    ready: &Ready<M>,
+    sources: &[Source<M>],
+    fixed: &[Option<TensorId>],
+    staged: &mut Vec<u32>,
+) -> Result<()> {
     let moved = || sources.iter().zip(fixed).enumerate().filter(|(_, (_, fixed))| fixed.is_none());
-    let mut staged = Vec::with_capacity(ready.entry.len());
+    staged.clear();
     for (number, (source, _)) in moved() {
         match &source.content {
             Content::Here(words) => {
@@ -425,7 +483,7 @@ fn enter<M: Graphs>(machine: &M, ready: &Ready<M>, sources: &[Source<M>], fixed:
         }
     }
     if staged.len() == ready.entry.len() {
-        return ready.entry.clone().write(machine, bytemuck::cast_slice(&staged));
+        return ready.entry.clone().write(machine, bytemuck::cast_slice(staged));
     }
     moved().try_for_each(|(number, (source, _))| match &source.content {
         Content::Here(words) => ready.memory.given[number].clone().write(machine, bytemuck::cast_slice(words)),

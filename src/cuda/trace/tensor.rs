@@ -51,6 +51,16 @@ pub(super) fn words(data: TensorData) -> Result<Arc<[u32]>> {
     }
 }
 
+/// Appends the values of `data`, as kernels read them; `None` if it has others than 32-bit floats or integers.
+pub(super) fn append_words(words: &mut Vec<u32>, data: &TensorData) -> Option<()> {
+    match data.dtype {
+        DType::F32 => words.extend_from_slice(bytemuck::cast_slice(data.as_slice::<f32>().ok()?)),
+        DType::I32 => words.extend_from_slice(bytemuck::cast_slice(data.as_slice::<i32>().ok()?)),
+        _ => return None,
+    }
+    Some(())
+}
+
 /// The kind in which a tensor of `data` is kept.
 pub(super) fn kept_kind(data: &TensorData) -> DType {
     match data.dtype {

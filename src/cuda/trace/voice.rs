@@ -5,15 +5,17 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_router::RouterTensor;
 
 use super::step::{Ends, Exact, Op, map};
 use super::{Client, TraceDevice, Traceable, Traced};
 use crate::cuda::ops::tensors::Function;
 use crate::cuda::ops::{ConvShape, ConvTransposeShape, Directions, Epilogue};
+use crate::error::Result;
 use crate::nn::ops::{
-    Activation, AttentionSpec, Conv1dSpec, Fused, Kernel1d, Precision, Relative, ResidualBlock, VoiceOps,
+    Activation, AttentionSpec, Computation, Conv1dSpec, Fed, Fused, Kernel1d, Precision, Relative, ResidualBlock,
+    VoiceOps,
 };
 
 /// Slope of the leaky rectifiers inside residual blocks.
@@ -172,6 +174,15 @@ impl<M: Traceable> VoiceOps for Traced<M> {
             };
             (first.or_else(|| take().map(|first| first())).expect("one of the two did it"), second)
         })
+    }
+
+    fn compute<const D: usize>(
+        computation: Computation,
+        values: Vec<TensorData>,
+        device: &TraceDevice,
+        forward: impl FnOnce(Fed<Self>) -> Result<Tensor<Self, D>>,
+    ) -> Result<Vec<f32>> {
+        Client::compute(computation, values, device, forward)
     }
 
     fn beside(device: &TraceDevice) -> TraceDevice {

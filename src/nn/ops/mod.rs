@@ -3,6 +3,7 @@
 //! [`VoiceOps`] has two implementations: [`plain`] burn, which GPUs run, and the kernels of the CPU.
 //! Tests compare the two on random shapes, so a fast kernel always has its slow twin.
 
+mod computation;
 #[allow(unsafe_code, reason = "vector instructions, and tasks that share an output")]
 mod cpu;
 #[cfg(any(feature = "cuda", feature = "vulkan-tests"))]
@@ -17,8 +18,12 @@ mod tests;
 use std::fmt::Debug;
 use std::ops::Range;
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+
+pub use computation::{Computation, Fed, FedTensor, NetworkId};
+
+use crate::error::Result;
 
 /// The instructions that the CPU's kernels use on this machine: `avx512`, `avx2+fma` or `portable`.
 #[must_use]
@@ -170,6 +175,20 @@ pub trait VoiceOps: Backend {
     /// not what it can do.
     fn side_by_side<A: Send, C: Send>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> C + Send) -> (A, C) {
         (first(), second())
+    }
+
+    /// Feeds a network with `values` on `device` and gives the values of what `forward` makes of them. A backend to which telling
+    /// a network takes long may do again what it was told of a [`Computation`] before, and leave `forward` out.
+    ///
+    /// # Errors
+    /// What `forward` says.
+    fn compute<const D: usize>(
+        _computation: Computation,
+        values: Vec<TensorData>,
+        device: &Self::Device,
+        forward: impl FnOnce(Fed<Self>) -> Result<Tensor<Self, D>>,
+    ) -> Result<Vec<f32>> {
+        Ok(super::values(forward(Fed::with(values, device))?))
     }
 
     /// The same device for networks that run while others run on `device`: what takes turns there does not wait for these.

@@ -5,8 +5,8 @@ mod unet;
 use burn::tensor::Tensor;
 
 use self::unet::{NORM_EPSILON, UNet};
-use super::layers::{BatchNorm, Conv2d, Linear, load, tensor, values};
-use super::ops::{Activation, Fused, VoiceOps};
+use super::layers::{BatchNorm, Conv2d, Linear, floats, load};
+use super::ops::{Activation, Computation, Fed, Fused, NetworkId, VoiceOps};
 use crate::checkpoint::Weights;
 use crate::dsp::PitchTrack;
 use crate::dsp::mel::{FilterBank, LogMel, MelScale};
@@ -37,6 +37,7 @@ const FRAMES_MULTIPLE: usize = 32;
 /// Frames are centred on multiples of 160 samples, so its own grid is the grid of [`PitchTrack`].
 #[derive(Clone, Debug)]
 pub struct Rmvpe<B: VoiceOps> {
+    id: NetworkId,
     front_end: LogMel,
     input: BatchNorm,
     unet: UNet<B>,
@@ -71,6 +72,7 @@ impl<B: VoiceOps> Rmvpe<B> {
         }
         let direction = |suffix: &str| load_gru::<B>(&gru, suffix, features, hidden, device);
         Ok(Self {
+            id: NetworkId::unique(),
             front_end: LogMel {
                 stft: Stft::new(FFT_SAMPLES, HOP_SAMPLES),
                 bank: FilterBank::mel(MelScale::Htk, SAMPLE_RATE_HZ, FFT_SAMPLES, bands, RANGE_HZ),
@@ -118,11 +120,15 @@ impl<B: VoiceOps> Rmvpe<B> {
         let (scale, shift) = (self.input.scale[0], self.input.shift[0]);
         let mut x: Vec<f32> = mel[..frames * bands].iter().map(|v| v * scale + shift).collect();
         x.resize(padded * bands, shift);
-        let x = self.unet.forward_telling(tensor(x, [1, 1, padded, bands], &self.device), progress)?;
-        let x = self.join.fused(x, Fused::default());
-        let x: Tensor<B, 3> = x.swap_dims(1, 2).flatten(2, 3);
-        let x = B::gru_both_ways(&self.forward, &self.backward, x);
-        let mut salience = values(self.output.fused(x, Fused::after(Activation::Sigmoid)));
+        let forward = |mut fed: Fed<B>| {
+            let x = self.unet.forward_telling(fed.floats(), progress)?;
+            let x = self.join.fused(x, Fused::default());
+            let x: Tensor<B, 3> = x.swap_dims(1, 2).flatten(2, 3);
+            let x = B::gru_both_ways(&self.forward, &self.backward, x);
+            Ok(self.output.fused(x, Fused::after(Activation::Sigmoid)))
+        };
+        let x = floats(x, [1, 1, padded, bands]);
+        let mut salience = B::compute(Computation::of(self.id), vec![x], &self.device, forward)?;
         salience.truncate(frames * self.bins);
         Ok(salience)
     }

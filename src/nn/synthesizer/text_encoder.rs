@@ -3,7 +3,7 @@
 //! Relative positions after Shaw et al., "Self-attention with relative position representations" (2018), within a
 //! window of a few hops.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 
 use super::Prior;
 use crate::checkpoint::Weights;
@@ -46,8 +46,9 @@ impl<B: VoiceOps> TextEncoder<B> {
         })
     }
 
-    /// Units `[1, hops, unit_dim]` and as many coarse pitches to the prior of the hops from `first_hop` on.
-    pub(super) fn forward(&self, units: Tensor<B, 3>, coarse: &[u8], first_hop: usize) -> Prior<B> {
+    /// Units `[1, hops, unit_dim]` and, for a voice with pitch, as many coarse pitches to the prior of the hops from
+    /// `first_hop` on.
+    pub(super) fn forward(&self, units: Tensor<B, 3>, coarse: Option<Tensor<B, 1, Int>>, first_hop: usize) -> Prior<B> {
         let x = self.embed(units, coarse);
         let wanted = match self.layers.split_last() {
             Some((last, layers)) => last.forward_from(layers.iter().fold(x, |x, layer| layer.forward(x)), first_hop),
@@ -61,12 +62,10 @@ impl<B: VoiceOps> TextEncoder<B> {
         }
     }
 
-    fn embed(&self, units: Tensor<B, 3>, coarse: &[u8]) -> Tensor<B, 3> {
+    fn embed(&self, units: Tensor<B, 3>, coarse: Option<Tensor<B, 1, Int>>) -> Tensor<B, 3> {
         let mut x = self.units.forward(units);
-        if let Some(table) = &self.pitch {
-            let rows: Vec<i32> = coarse.iter().map(|&pitch| i32::from(pitch)).collect();
-            let rows = Tensor::<B, 1, Int>::from_data(TensorData::new(rows, [coarse.len()]), &x.device());
-            x = x + table.clone().select(0, rows).unsqueeze();
+        if let Some((table, coarse)) = self.pitch.as_ref().zip(coarse) {
+            x = x + table.clone().select(0, coarse).unsqueeze();
         }
         B::activate(x * (self.config.hidden_channels as f32).sqrt(), Activation::LeakyRelu(SLOPE))
     }
@@ -177,7 +176,8 @@ impl TextEncoder<crate::nn::Cpu> {
         tolerance: f32,
     ) {
         recorded.check("mid.enc_p.emb_phone", self.units.forward(units.clone()), tolerance);
-        let x = self.embed(units, coarse);
+        let coarse: Vec<i32> = coarse.iter().map(|&pitch| pitch.into()).collect();
+        let x = self.embed(units, Some(Tensor::from_data(&*coarse, &Default::default())));
         let first = &self.layers[0];
         // Here the residual is added in the same pass; the record has it without.
         let attended = first.attention.forward(x.clone());
