@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test packages live-packages test-cuda test-burn-gpu gpu test-live soak service-packages test-service perf lint bench test-reference
+.PHONY: demo test test-all packages live-packages test-cuda test-burn-gpu gpu test-live soak service-packages test-service perf lint bench test-reference
 
 # Converts a bundled recording to the voice inside the program, and leaves the audio, a figure and a report in `out/`.
 demo:
@@ -30,18 +30,19 @@ CUDA_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/cuda-tools
 test-cuda: packages
 	tests/kernels/prepare.sh "$(CUDA_TOOLS)"
 	SYRINX_NVCC="$(CUDA_TOOLS)/cuda/bin/nvcc" LD_LIBRARY_PATH="$(CUDA_TOOLS)/cuda/lib:$$LD_LIBRARY_PATH" \
-	  $(CARGO) test --locked --features cuda-kernels --test kernels -- --include-ignored --show-output
+	  $(CARGO) test --locked --features $(or $(FEATURES),cuda-kernels) --test kernels -- --include-ignored --show-output
 
 # burn's GPU path without a GPU: that it builds and links with no toolkit, what it tells where no GPU is, and the networks on
 # lavapipe, a Vulkan device that Mesa has the CPU play.
+BURN_GPU_FEATURES = cuda,vulkan-tests
 VULKAN_PACKAGES = mesa-vulkan-drivers libvulkan1
 test-burn-gpu: packages
 	@if [ "$$(id -u)" = 0 ] && command -v dpkg >/dev/null; then \
 	  dpkg -s $(VULKAN_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(VULKAN_PACKAGES); }; fi
-	$(CARGO) test --locked --features cuda,vulkan-tests --lib -- cuda:: place::
-	$(CARGO) test --locked --features cuda,vulkan-tests --test cli -- device::
-	$(CARGO) test --locked --features cuda,vulkan-tests --test vulkan -- --test-threads=1 --show-output --skip full
+	$(CARGO) test --locked --features $(or $(FEATURES),$(BURN_GPU_FEATURES)) --lib -- cuda:: place::
+	$(CARGO) test --locked --features $(or $(FEATURES),$(BURN_GPU_FEATURES)) --test cli -- device::
+	$(CARGO) test --locked --features $(or $(FEATURES),$(BURN_GPU_FEATURES)) --test vulkan -- --test-threads=1 --show-output --skip full
 
 # A folder to carry, with the repository's files, to a machine with an NVIDIA GPU: `bash gpu-bundle/run.sh MINUTES` there
 # proves and times kernels, networks and chunks, and PyTorch beside them (benches/gpu/README.md). Needs no GPU, no toolkit and,
@@ -57,12 +58,12 @@ LIVE_PACKAGES = pkg-config clang libclang-dev jackd2 libjack-jackd2-dev libasoun
 
 # Live conversion through real JACK and PipeWire servers, which the tests start and stop themselves; no hardware needed.
 test-live: packages live-packages
-	$(CARGO) test --locked --features $(LIVE_FEATURES) --lib io::live
-	$(CARGO) test --locked --features $(LIVE_FEATURES) --test live_io -- --test-threads=1
+	$(CARGO) test --locked --features $(or $(FEATURES),$(LIVE_FEATURES)) --lib io::live
+	$(CARGO) test --locked --features $(or $(FEATURES),$(LIVE_FEATURES)) --test live_io -- --test-threads=1
 
 # Ten minutes of live conversion through a real JACK server in real time: RTF, xruns, memory. SYRINX_SOAK_MINUTES for more.
 soak: packages live-packages
-	$(CARGO) test --locked --features $(LIVE_FEATURES) --test live_io -- --ignored --nocapture soak
+	$(CARGO) test --locked --features $(or $(FEATURES),$(LIVE_FEATURES)) --test live_io -- --ignored --nocapture soak
 
 live-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -84,14 +85,14 @@ service-packages:
 	@test -x "$(SERVICE_PYTHON)/bin/piper" && "$(SERVICE_PYTHON)/bin/python" -c "import openai, flask, wyoming_piper, schemathesis" 2>/dev/null || \
 	  { python3 -m venv "$(SERVICE_PYTHON)" && "$(SERVICE_PYTHON)/bin/pip" install -q $(SERVICE_WHEELS); }
 	@test -x "$(S3_SERVER)" || { build=$$(mktemp -d) && \
-	  $(CARGO) install -q --locked --root "$(S3_FOLDER)" --target-dir "$$build" --features binary s3s-fs@0.14.1; \
+	  $(CARGO) install -q --locked --debug --root "$(S3_FOLDER)" --target-dir "$$build" --features binary s3s-fs@0.14.1; \
 	  rm -rf "$$build"; test -x "$(S3_SERVER)"; }
 
 # Text to speech by real programs and servers, and the service as its clients meet it.
 test-service: packages service-packages
-	$(CARGO) test --locked --features service --lib -- tts:: service:: live::playback cli::speak
+	$(CARGO) test --locked --features $(or $(FEATURES),service) --lib -- tts:: service:: live::playback cli::speak
 	SYRINX_TTS_PYTHON="$(SERVICE_PYTHON)" SYRINX_S3_SERVER="$(S3_SERVER)" \
-	  $(CARGO) test --locked --features service --test tts --test service -- --test-threads=2
+	  $(CARGO) test --locked --features $(or $(FEATURES),service) --test tts --test service -- --test-threads=2
 
 # The service's performance, measured on the release: sixteen rows and ours, with a real voice and real text to speech. About
 # ten minutes; other programs disturb it. Prints a table, fails if a row does, and with PERF_RESULTS=benches/results keeps
@@ -103,17 +104,28 @@ perf: packages service-packages
 	"$(SERVICE_PYTHON)/bin/python" benches/perf/perf.py --syrinx "$(or $(CARGO_TARGET_DIR),target)/release/syrinx" \
 	  $(if $(PERF_RESULTS),--results "$(PERF_RESULTS)")
 
+# Everything that Linux can build.
+ALL_FEATURES = $(LIVE_FEATURES),service,$(BURN_GPU_FEATURES)
+
+# The tests that `make test` leaves out, with everything built in: so the program is built once for all of them.
+test-all:
+	$(MAKE) test-live test-service test-cuda test-burn-gpu FEATURES=$(ALL_FEATURES)
+
 # Sets of features that differ in what is compiled. Those without `tui` are left out: the crates below burn would be built
-# anew.
-LINTED = "" $(LIVE_FEATURES) service cuda-kernels cuda,vulkan-tests cpal pulseaudio jack,cpal jack,service
+# anew. So would crates whose features the tests' own dependencies widen, if no test were among what is looked at.
+LINTED = jack cpal pulseaudio service cuda-kernels
+LINTED_TARGETS = --lib --bins --test structure
 
 lint: live-packages
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --no-default-features --features tui -- -D warnings
-	for features in $(LINTED); do $(CARGO) clippy --locked --all-targets --features "$$features" -- -D warnings || exit 1; done
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features $(ALL_FEATURES) -- -D warnings
+	$(CARGO) clippy --locked $(LINTED_TARGETS) --no-default-features --features tui -- -D warnings
+	for features in $(LINTED); do \
+	  $(CARGO) clippy --locked $(LINTED_TARGETS) --features "$$features" -- -D warnings || exit 1; done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --features $(LIVE_FEATURES),service,cuda-kernels
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --features cuda
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items \
+	  --features $(LIVE_FEATURES),service,cuda-kernels
 
 bench:
 	$(CARGO) bench --locked
