@@ -30,7 +30,7 @@ CUDA_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syrinx/cuda-tools
 test-cuda: packages
 	tests/kernels/prepare.sh "$(CUDA_TOOLS)"
 	SYRINX_NVCC="$(CUDA_TOOLS)/cuda/bin/nvcc" LD_LIBRARY_PATH="$(CUDA_TOOLS)/cuda/lib:$$LD_LIBRARY_PATH" \
-	  $(CARGO) test --locked --features $(or $(FEATURES),cuda-kernels) --test kernels -- --include-ignored --show-output
+	  $(CARGO) test --locked --features $(or $(TESTED_FEATURES),cuda-kernels) --test kernels -- --include-ignored --show-output
 
 # burn's GPU path without a GPU: that it builds and links with no toolkit, what it tells where no GPU is, and the networks on
 # lavapipe, a Vulkan device that Mesa has the CPU play.
@@ -40,9 +40,9 @@ test-burn-gpu: packages
 	@if [ "$$(id -u)" = 0 ] && command -v dpkg >/dev/null; then \
 	  dpkg -s $(VULKAN_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(VULKAN_PACKAGES); }; fi
-	$(CARGO) test --locked --features $(or $(FEATURES),$(BURN_GPU_FEATURES)) --lib -- cuda:: place::
-	$(CARGO) test --locked --features $(or $(FEATURES),$(BURN_GPU_FEATURES)) --test cli -- device::
-	$(CARGO) test --locked --features $(or $(FEATURES),$(BURN_GPU_FEATURES)) --test vulkan -- --test-threads=1 --show-output --skip full
+	$(CARGO) test --locked --features $(or $(TESTED_FEATURES),$(BURN_GPU_FEATURES)) --lib -- cuda:: place::
+	$(CARGO) test --locked --features $(or $(TESTED_FEATURES),$(BURN_GPU_FEATURES)) --test cli -- device::
+	$(CARGO) test --locked --features $(or $(TESTED_FEATURES),$(BURN_GPU_FEATURES)) --test vulkan -- --test-threads=1 --show-output --skip full
 
 # A folder to carry, with the repository's files, to a machine with an NVIDIA GPU: `bash gpu-bundle/run.sh MINUTES` there
 # proves and times kernels, networks and chunks, and PyTorch beside them (benches/gpu/README.md). Needs no GPU, no toolkit and,
@@ -58,12 +58,12 @@ LIVE_PACKAGES = pkg-config clang libclang-dev jackd2 libjack-jackd2-dev libasoun
 
 # Live conversion through real JACK and PipeWire servers, which the tests start and stop themselves; no hardware needed.
 test-live: packages live-packages
-	$(CARGO) test --locked --features $(or $(FEATURES),$(LIVE_FEATURES)) --lib io::live
-	$(CARGO) test --locked --features $(or $(FEATURES),$(LIVE_FEATURES)) --test live_io -- --test-threads=1
+	$(CARGO) test --locked --features $(or $(TESTED_FEATURES),$(LIVE_FEATURES)) --lib io::live
+	$(CARGO) test --locked --features $(or $(TESTED_FEATURES),$(LIVE_FEATURES)) --test live_io -- --test-threads=1
 
 # Ten minutes of live conversion through a real JACK server in real time: RTF, xruns, memory. SYRINX_SOAK_MINUTES for more.
 soak: packages live-packages
-	$(CARGO) test --locked --features $(or $(FEATURES),$(LIVE_FEATURES)) --test live_io -- --ignored --nocapture soak
+	$(CARGO) test --locked --features $(or $(TESTED_FEATURES),$(LIVE_FEATURES)) --test live_io -- --ignored --nocapture soak
 
 live-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -90,9 +90,9 @@ service-packages:
 
 # Text to speech by real programs and servers, and the service as its clients meet it.
 test-service: packages service-packages
-	$(CARGO) test --locked --features $(or $(FEATURES),service) --lib -- tts:: service:: live::playback cli::speak
+	$(CARGO) test --locked --features $(or $(TESTED_FEATURES),service) --lib -- tts:: service:: live::playback cli::speak
 	SYRINX_TTS_PYTHON="$(SERVICE_PYTHON)" SYRINX_S3_SERVER="$(S3_SERVER)" \
-	  $(CARGO) test --locked --features $(or $(FEATURES),service) --test tts --test service -- --test-threads=2
+	  $(CARGO) test --locked --features $(or $(TESTED_FEATURES),service) --test tts --test service -- --test-threads=2
 
 # The service's performance, measured on the release: sixteen rows and ours, with a real voice and real text to speech. About
 # ten minutes; other programs disturb it. Prints a table, fails if a row does, and with PERF_RESULTS=benches/results keeps
@@ -104,15 +104,16 @@ perf: packages service-packages
 	"$(SERVICE_PYTHON)/bin/python" benches/perf/perf.py --syrinx "$(or $(CARGO_TARGET_DIR),target)/release/syrinx" \
 	  $(if $(PERF_RESULTS),--results "$(PERF_RESULTS)")
 
-# Everything that Linux can build.
+# What all tests together need.
 ALL_FEATURES = $(LIVE_FEATURES),service,$(BURN_GPU_FEATURES)
 
 # The tests that `make test` leaves out, with everything built in: so the program is built once for all of them.
 test-all:
-	$(MAKE) test-live test-service test-cuda test-burn-gpu FEATURES=$(ALL_FEATURES)
+	$(MAKE) test-live test-service test-cuda test-burn-gpu TESTED_FEATURES=$(ALL_FEATURES)
 
 # Sets of features that differ in what is compiled. Those without `tui` are left out: the crates below burn would be built
-# anew. So would crates whose features the tests' own dependencies widen, if no test were among what is looked at.
+# anew. With a test among what is looked at (`structure`, the smallest), crates have the features that the tests' own dependencies
+# ask for, as they have above: without, some hundred would be looked at anew.
 LINTED = jack cpal pulseaudio service cuda-kernels
 LINTED_TARGETS = --lib --bins --test structure
 
@@ -125,7 +126,7 @@ lint: live-packages
 	  $(CARGO) clippy --locked $(LINTED_TARGETS) --features "$$features" -- -D warnings || exit 1; done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items \
-	  --features $(LIVE_FEATURES),service,cuda-kernels
+	  --features $(LIVE_FEATURES),service,cuda
 
 bench:
 	$(CARGO) bench --locked
