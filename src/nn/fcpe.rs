@@ -247,10 +247,11 @@ impl<B: VoiceOps> Fcpe<B> {
     }
 
     /// The salience `[frames, bins]` in 0..=1, row-major, of a log-mel spectrogram `[frames, bands]`.
-    #[must_use]
-    pub fn salience(&self, mel: &[f32]) -> Vec<f32> {
-        // Only who listens could object.
-        self.salience_of(mel, None, &mut |_| Ok(())).unwrap_or_default()
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn salience(&self, mel: &[f32]) -> Result<Vec<f32>> {
+        self.salience_of(mel, None, &mut |_| Ok(()))
     }
 
     /// What the network is fed with for a log-mel spectrogram.
@@ -279,7 +280,8 @@ impl<B: VoiceOps> Fcpe<B> {
             Ok(self.output.fused(x, Fused::after(Activation::Sigmoid)))
         };
         let computation = Computation { network: self.id, choices: vec![usize::from(whole.is_some())] };
-        B::compute(computation, self.values(mel), &self.device, forward)
+        let salience = B::compute(computation, self.values(mel), &self.device, forward)?;
+        progress(1.0).map(|()| salience)
     }
 
     /// Reads the pitch off `salience` `[frames, bins]`: the weighted mean in cents of the nine bins around the largest;

@@ -140,13 +140,14 @@ impl<B: VoiceOps> Hubert<B> {
         self.units_of(self.feed(audio)?, &mut |_| Ok(()))
     }
 
-    /// The values of [`units`](Self::units); `progress` hears the share done, 0..=1.
+    /// Reads the units of 16 kHz audio, `[frames, dim]`, row-major; `progress` hears the share done, 0..=1.
     ///
     /// # Errors
-    /// As there, and what `progress` says.
+    /// The audio is shorter than one frame, the device fails, and what `progress` says.
     pub fn read_telling(&self, audio: &[f32], progress: &mut Listener<'_>) -> Result<Vec<f32>> {
         let values = self.values(audio)?;
-        B::compute(Computation::of(self.id), values, &self.device, |fed| self.units_of(fed, progress))
+        let units = B::compute(Computation::of(self.id), values, &self.device, |fed| self.units_of(fed, progress))?;
+        progress(1.0).map(|()| units)
     }
 
     /// The output of transformer layer `layer` (0: what enters the first): `[1, frames, hidden]`.

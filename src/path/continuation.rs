@@ -6,7 +6,7 @@
 //! latents are provisional: the next chunk makes them anew, with more of their future known.
 
 use super::synth::Synth;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::nn::ops::VoiceOps;
 use crate::nn::synthesizer::{Noise, Rendered, Stretch};
@@ -26,7 +26,7 @@ pub struct Continuation {
 /// What lies to the left of the next chunk.
 #[derive(Clone, Debug)]
 struct Left {
-    /// As far as the generator reaches, `[1, inter_channels, hops]`.
+    /// As far as the generator reaches, `[inter_channels, hops]`.
     latents: Vec<f32>,
     /// As long; none for a voice without pitch.
     source: Option<Vec<f32>>,
@@ -78,6 +78,10 @@ impl Continuation {
     ) -> Result<Vec<f32>> {
         let voice = synth.voice.clone();
         voice.require_speaker(params.speaker)?;
+        if voice.config().has_f0 && pitch.f0_hz.len() != content.count() {
+            let expected = format!("{} hops, as units", content.count());
+            return Err(Error::argument("pitch", expected, pitch.f0_hz.len()));
+        }
         let (hop, reach) = (voice.config().hop_samples(), voice.generator_reach_hops());
         let rendered = self.chunk_hops + self.look_ahead_hops;
         let start = content.count().saturating_sub(rendered);

@@ -88,19 +88,17 @@ impl<B: VoiceOps> Retrieval<B> {
             self.nearest(query, &closest_cells(&nearness[number * lists..][..lists], self.index.nprobe))
         };
         let numbers = 0..queries.count();
-        if self.is_quick(queries.count()) {
+        if is_quick(self.search_work(queries.count())) {
             numbers.map(nearest).collect()
         } else {
             numbers.into_par_iter().map(nearest).collect()
         }
     }
 
-    /// Whether `queries` are found, and units pulled to what was found, sooner by one thread than others are woken.
-    fn is_quick(&self, queries: usize) -> bool {
-        /// What one thread multiplies and adds in the tens of microseconds that waking takes.
-        const QUICK: usize = 1 << 19;
+    /// What is multiplied and added to find so many queries.
+    fn search_work(&self, queries: usize) -> usize {
         let of_cells = self.index.vectors.len() / self.index.lists().max(1) * self.index.nprobe;
-        queries * (of_cells + self.index.lists()) <= QUICK
+        queries * (of_cells + self.index.lists())
     }
 
     /// For each query its row of nearness values, one per cell; `None` where there is one cell only.
@@ -141,12 +139,18 @@ impl<B: VoiceOps> Retrieval<B> {
             }
         };
         let run = &mut units.values[first * dim..];
-        if self.is_quick(queries.count()) {
+        if is_quick(queries.values.len() * NEIGHBOURS) {
             run.chunks_exact_mut(dim).zip(found).for_each(pull);
         } else {
             run.par_chunks_exact_mut(dim).zip(found).for_each(pull);
         }
     }
+}
+
+/// Whether one thread multiplies and adds that often sooner than others are woken, which takes tens of microseconds.
+fn is_quick(work: usize) -> bool {
+    const QUICK: usize = 1 << 19;
+    work <= QUICK
 }
 
 /// The rows found so far, nearest first.
@@ -214,7 +218,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Neighbour, Retrieval, blend_weights};
+    use super::{Neighbour, Retrieval, blend_weights, is_quick};
     use crate::checkpoint::seeded;
     use crate::nn::Cpu;
     use crate::units::Units;
@@ -225,7 +229,7 @@ mod tests {
         let index = Arc::new(seeded::index(4_000, DIM));
         let retrieval = Retrieval::<Cpu>::new(index.clone(), DIM, &Default::default()).expect("an index");
         let units = Units { values: index.vectors.iter().map(|value| value + 0.01).collect(), dim: DIM };
-        assert!(retrieval.is_quick(1) && !retrieval.is_quick(units.count()));
+        assert!(is_quick(retrieval.search_work(1)) && !is_quick(retrieval.search_work(units.count())));
         let all = retrieval.search(&units);
         for (number, unit) in units.values.chunks_exact(DIM).enumerate().step_by(97) {
             let alone = retrieval.search(&Units { values: unit.to_vec(), dim: DIM });

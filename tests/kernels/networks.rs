@@ -76,12 +76,33 @@ fn encoders() {
     check("HuBERT for streams", &Encoder(file("hubert_stream.weights.safetensors"), Projection::Layer9Projected));
 }
 
+#[test]
+fn an_encoder_is_not_told_anew_once_its_launches_are_kept() {
+    if std::env::var_os(SANITIZED).is_some() {
+        return;
+    }
+    let file = EncoderCheckpoint::open(data("hubert_small_v1.weights.safetensors")).expect("an encoder");
+    let (weights, projection) = (file.tensors.weights(), Projection::Layer12);
+    let encoder = Hubert::<Trace>::load(&weights, &file.config, projection, &device()).expect("an encoder");
+    let heard = |run| {
+        let mut times = 0;
+        let units = encoder.read_telling(&voice(run, 2_000), &mut |_| {
+            times += 1;
+            Ok(())
+        });
+        units.map(|_| times).expect("units")
+    };
+    let heard: Vec<i32> = (0..6).map(heard).collect();
+    assert!(heard[0] > 1 && heard[5] == 1, "where nothing is asked for, only the end is told: {heard:?}");
+}
+
 struct RmvpeTracker(Tensors);
 
 impl Network for RmvpeTracker {
     fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
         let tracker = Rmvpe::<B>::load(&self.0.weights(), device).expect("a tracker");
-        (0..runs).map(|run| tracker.salience(&tracker.mel(&voice(run, 1_600)).expect("a spectrogram"))).collect()
+        let mel = |run| tracker.mel(&voice(run, 1_600)).expect("a spectrogram");
+        (0..runs).map(|run| tracker.salience(&mel(run)).expect("salience")).collect()
     }
 }
 
@@ -95,7 +116,8 @@ struct FcpeTracker(Tensors);
 impl Network for FcpeTracker {
     fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
         let tracker = Fcpe::<B>::load(&self.0.weights(), device).expect("a tracker");
-        (0..runs).map(|run| tracker.salience(&tracker.mel(&voice(run, 1_600)).expect("a spectrogram"))).collect()
+        let mel = |run| tracker.mel(&voice(run, 1_600)).expect("a spectrogram");
+        (0..runs).map(|run| tracker.salience(&mel(run)).expect("salience")).collect()
     }
 }
 
@@ -138,6 +160,25 @@ fn swift_f0() {
     check("SwiftF0", &SwiftTracker);
 }
 
+/// A voice of which latents are looked at between, as where they are stretched.
+struct VoiceByParts(VoiceCheckpoint);
+
+impl Network for VoiceByParts {
+    fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
+        let config = &self.0.config;
+        let voice = Synthesizer::<B>::load(&self.0.tensors.weights(), config, device).expect("a voice");
+        let speaker = voice.speaker(0).expect("a speaker");
+        let hops = 6;
+        let render = |run: u64| {
+            let prior = voice.prior(&noise(run, hops * config.unit_dim), &[120; 6], 1).expect("a prior");
+            let latents = voice.latents(prior, &speaker, &mut Noise::seeded(run));
+            let source = voice.source(&[210.0; 5], &mut 0.0, &mut Noise::Zero);
+            voice.audio(latents, source.as_deref(), &speaker, 1..3).expect("audio")
+        };
+        (0..runs).map(render).collect()
+    }
+}
+
 struct Voice(VoiceCheckpoint);
 
 impl Network for Voice {
@@ -175,6 +216,7 @@ impl Network for Voice {
 fn voices() {
     for name in ["synth_small_v1_32k.pth", "synth_small_v2_40k.pth"] {
         check(name, &Voice(VoiceCheckpoint::open(data(name)).expect("a voice")));
+        check(name, &VoiceByParts(VoiceCheckpoint::open(data(name)).expect("a voice")));
     }
 }
 

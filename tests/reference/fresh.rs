@@ -122,8 +122,13 @@ fn rmvpe_gives_the_reference_mel_salience_and_pitch() {
         let (audio, salience) = (golden.f32("wav"), golden.f32("salience"));
         let mel = network.mel(&audio).expect("a mel");
         compare(&format!("{name}, mel"), &mel, &golden.f32("mel"), MEL);
-        compare(&format!("{name}, salience of its mel"), &network.salience(&golden.f32("mel")), &salience, SALIENCE);
-        compare(&format!("{name}, salience"), &network.salience(&mel), &salience, SALIENCE_OF_AUDIO);
+        compare(
+            &format!("{name}, salience of its mel"),
+            &network.salience(&golden.f32("mel")).expect("salience"),
+            &salience,
+            SALIENCE,
+        );
+        compare(&format!("{name}, salience"), &network.salience(&mel).expect("salience"), &salience, SALIENCE_OF_AUDIO);
         let decoded = rmvpe::decode(&salience, network.bins(), rmvpe::DEFAULT_THRESHOLD);
         compare_pitch(&format!("{name}, decoding"), &decoded.f0_hz, &golden.f32("f0"), CENTS);
         let track = network.f0(&audio, rmvpe::DEFAULT_THRESHOLD).expect("a pitch");
@@ -140,9 +145,14 @@ fn fcpe_gives_the_packages_mel_salience_and_pitch() {
         let get = |key: &str| golden.f32(&format!("{case}.{key}"));
         let mel = network.mel(&get("wav")).expect("a mel");
         compare(&format!("fcpe_{case}, mel"), &mel, &get("mel"), MEL);
-        let of_its_mel = network.salience(&get("mel"));
+        let of_its_mel = network.salience(&get("mel")).expect("salience");
         compare(&format!("fcpe_{case}, salience of its mel"), &of_its_mel, &get("latent"), SALIENCE);
-        compare(&format!("fcpe_{case}, salience"), &network.salience(&mel), &get("latent"), SALIENCE_OF_AUDIO);
+        compare(
+            &format!("fcpe_{case}, salience"),
+            &network.salience(&mel).expect("salience"),
+            &get("latent"),
+            SALIENCE_OF_AUDIO,
+        );
         let decoded = network.decode(&get("latent"), fcpe::DEFAULT_THRESHOLD);
         compare_pitch(&format!("fcpe_{case}, decoding"), &decoded.f0_hz, &get("f0"), CENTS);
     }

@@ -9,19 +9,19 @@ use rustc_hash::FxBuildHasher;
 use super::plans::{Fixed, Number};
 use crate::nn::ops::Computation;
 
-/// Computations that are remembered; of more, those that were noted longest ago are forgotten.
+/// Computations that are remembered; of more, those that were used longest ago are forgotten.
 const MOST_COMPUTATIONS: usize = 256;
 
-/// A computation on values of certain shapes.
+/// A computation on values of certain shapes, floats or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     computation: Computation,
-    shapes: Vec<Vec<usize>>,
+    shapes: Vec<(bool, Vec<usize>)>,
 }
 
 impl Key {
     pub fn of(computation: Computation, values: &[TensorData]) -> Self {
-        Self { computation, shapes: values.iter().map(|data| data.shape.to_vec()).collect() }
+        Self { computation, shapes: values.iter().map(|data| (data.dtype.is_float(), data.shape.to_vec())).collect() }
     }
 }
 
@@ -59,16 +59,20 @@ pub(super) struct Recall {
 }
 
 impl Recall {
-    pub fn get(&self, key: &Key) -> Option<&Recalled> {
-        self.known.get(key).map(|(_, recalled)| recalled)
+    pub fn get(&mut self, key: &Key) -> Option<&Recalled> {
+        self.clock += 1;
+        let (used, recalled) = self.known.get_mut(key)?;
+        *used = self.clock;
+        Some(recalled)
     }
 
     pub fn note(&mut self, key: Key, recalled: Recalled) {
         self.clock += 1;
         if self.known.len() >= MOST_COMPUTATIONS
-            && let Some(oldest) = self.known.values().map(|(noted, _)| *noted).min()
+            && !self.known.contains_key(&key)
+            && let Some(oldest) = self.known.values().map(|(used, _)| *used).min()
         {
-            self.known.retain(|_, (noted, _)| *noted != oldest);
+            self.known.retain(|_, (used, _)| *used != oldest);
         }
         self.known.insert(key, (self.clock, recalled));
     }

@@ -1,4 +1,4 @@
-//! Networks as functions from values to values, so that a backend may know one again.
+//! Networks as functions from values to values, so that a backend may recognise one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::IntoIter;
@@ -20,7 +20,7 @@ impl NetworkId {
     }
 }
 
-/// What is computed: whoever runs two of the same on values of the same shapes asks for the same operations on the same weights.
+/// What is computed: two that are equal, run on values of the same shapes, do the same operations with the same weights.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Computation {
     /// The network.

@@ -1,7 +1,7 @@
 //! The backend extension: the hot operations of the voice networks, with weights prepared once.
 //!
-//! [`VoiceOps`] has two implementations: [`plain`] burn, which GPUs run, and the kernels of the CPU.
-//! Tests compare the two on random shapes, so a fast kernel always has its slow twin.
+//! [`VoiceOps`] is implemented by [`plain`] burn, by the kernels of the CPU and by those of CUDA.
+//! Tests compare them on random shapes, so a fast kernel always has its slow twin.
 
 mod computation;
 #[allow(unsafe_code, reason = "vector instructions, and tasks that share an output")]
@@ -178,10 +178,11 @@ pub trait VoiceOps: Backend {
     }
 
     /// Feeds a network with `values` on `device` and gives the values of what `forward` makes of them. A backend to which telling
-    /// a network takes long may do again what it was told of a [`Computation`] before, and leave `forward` out.
+    /// a network takes long may do again what it was told of a [`Computation`] before, and leave `forward` out, with all else that
+    /// does: whom it tells of progress hears nothing. It does so only where `forward` brought no values of its own but weights.
     ///
     /// # Errors
-    /// What `forward` says.
+    /// What `forward` says, if it is asked, and failures of the device.
     fn compute<const D: usize>(
         _computation: Computation,
         values: Vec<TensorData>,

@@ -106,10 +106,11 @@ impl<B: VoiceOps> Rmvpe<B> {
     }
 
     /// The salience `[frames, bins]` in 0..=1, row-major, of a log-mel spectrogram `[frames, bands]`.
-    #[must_use]
-    pub fn salience(&self, mel: &[f32]) -> Vec<f32> {
-        // Who says nothing ends nothing.
-        self.salience_telling(mel, &mut |_| Ok(())).unwrap_or_default()
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn salience(&self, mel: &[f32]) -> Result<Vec<f32>> {
+        self.salience_telling(mel, &mut |_| Ok(()))
     }
 
     fn salience_telling(&self, mel: &[f32], progress: &mut Listener<'_>) -> Result<Vec<f32>> {
@@ -129,6 +130,7 @@ impl<B: VoiceOps> Rmvpe<B> {
         };
         let x = floats(x, [1, 1, padded, bands]);
         let mut salience = B::compute(Computation::of(self.id), vec![x], &self.device, forward)?;
+        progress(1.0)?;
         salience.truncate(frames * self.bins);
         Ok(salience)
     }

@@ -72,7 +72,7 @@ pub struct Stretch<'a> {
     pub source: Option<&'a [f32]>,
     /// Which of the settled and fresh hops become audio.
     pub wanted: Range<usize>,
-    /// Whose latents are to be had.
+    /// Of which of the settled and fresh hops the latents are to be had; of none, if empty.
     pub kept: Range<usize>,
 }
 
@@ -214,9 +214,9 @@ impl<B: VoiceOps> Synthesizer<B> {
         let flags = [has_noise, has_past].map(usize::from);
         let choices =
             [stretch.speaker, *first_hop].into_iter().chain(flags).chain(ranges.into_iter().flatten()).collect();
-        let mut audio = B::compute(Computation { network: self.id, choices }, values, &self.device, forward)?;
-        let latents = audio.split_off(wanted.len() * self.config.hop_samples());
-        Ok(Rendered { audio: self.finite(audio)?, latents })
+        let mut parts = B::compute(Computation { network: self.id, choices }, values, &self.device, forward)?;
+        let latents = parts.split_off(wanted.len() * self.config.hop_samples());
+        Ok(Rendered { audio: self.finite(parts)?, latents })
     }
 
     /// What the network is fed with for a stretch.
