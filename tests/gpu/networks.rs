@@ -75,13 +75,8 @@ fn compare_rmvpe(what: &str, tensors: &Tensors, audio: &[f32], out: Option<Vec<f
         let gpu = Rmvpe::<B>::load(&tensors.weights(), device).expect("a network");
         let mel = cpu.mel(audio).expect("a spectrogram");
         let what = format!("{what}, {name}");
-        compare(
-            &what,
-            SALIENCE,
-            out.as_deref(),
-            || cpu.salience(&mel).expect("salience"),
-            || gpu.salience(&mel).expect("salience"),
-        );
+        let (of_cpu, of_gpu) = (|| cpu.salience(&mel).expect("salience"), || gpu.salience(&mel).expect("salience"));
+        compare(&what, SALIENCE, out.as_deref(), of_cpu, of_gpu);
     });
 }
 
@@ -103,13 +98,8 @@ fn compare_fcpe(what: &str, tensors: &Tensors, audio: &[f32], out: Option<Vec<f3
         let gpu = Fcpe::<B>::load(&tensors.weights(), device).expect("a network");
         let mel = cpu.mel(audio).expect("a spectrogram");
         let what = format!("{what}, {name}");
-        compare(
-            &what,
-            SALIENCE,
-            out.as_deref(),
-            || cpu.salience(&mel).expect("salience"),
-            || gpu.salience(&mel).expect("salience"),
-        );
+        let (of_cpu, of_gpu) = (|| cpu.salience(&mel).expect("salience"), || gpu.salience(&mel).expect("salience"));
+        compare(&what, SALIENCE, out.as_deref(), of_cpu, of_gpu);
     });
 }
 
