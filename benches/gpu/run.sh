@@ -3,8 +3,9 @@
 # 9 minutes and all parts without them. `make gpu` bundles this script with the programs that it runs; it needs CUDA's driver,
 # NVRTC and headers, and no cargo; Python with PyTorch and NumPy for what is measured beside, compute-sanitizer and CUPTI for
 # what they tell. A part that cannot run is told and left out, those after it go on. OUT is the folder for what comes of it:
-# `results.md`, `results.json` and `logs.tar.gz`, none of them large. SYRINX_GPU names another GPU than the first; DRY, set to
-# anything, goes through everything on the processor, a chunk of each. Fails if a part does, or is not run.
+# `results.md`, `results.json` and `logs.tar.gz`, none of them large. SYRINX_GPU names another GPU than the first; CHUNKS and
+# CONTEXTS, in ms, and STREAMS say which of these are timed; DRY, set to anything, goes through everything on the processor, a
+# chunk of each. Fails if a part does, or is not run.
 set -um
 bundle="$(cd "$(dirname "$0")" && pwd)"
 minutes="${1:-9}"
@@ -23,8 +24,9 @@ done
 device="cuda:$SYRINX_GPU"
 python="$(command -v python3)"
 [ -n "${SYRINX_GPU_PYTHON:-}" ] && python="$SYRINX_GPU_PYTHON"
-chunks=20,60,100,250,10
-contexts=1000,2500
+chunks="${CHUNKS:-20,60,100,250,10}"
+contexts="${CONTEXTS:-1000,2500}"
+streams="${STREAMS:-1,2,4,8,12,16,24,32,48,64}"
 if [ -n "${DRY:-}" ]; then
   device=cpu
   unset SYRINX_GPU
@@ -91,8 +93,17 @@ kernels() { "$kept/kernels" --test-threads=1 --skip nvcc:: --skip sanitized:: --
 speed() { "$kept/kernels" --nocapture speed::on && of_a_gpu; }
 sanitized() {
   command -v compute-sanitizer >/dev/null || without "there is no compute-sanitizer"
-  compute-sanitizer --tool "$1" --error-exitcode 9 "$kept/kernels" --test-threads=1 \
-    --skip nvcc:: --skip sanitized:: --skip proof:: --skip device:: --skip speed::
+  local tests shard running=() code=0
+  mapfile -t tests < <("$kept/kernels" --list --format terse | sed -n 's/: test$//p' | grep -vE '^(nvcc|sanitized|proof|device|speed)::')
+  # The tool works one launch at a time on a core: eight processes check more in a minute.
+  for shard in 0 1 2 3 4 5 6 7; do
+    # shellcheck disable=SC2046 # Names hold no spaces.
+    compute-sanitizer --tool "$1" --error-exitcode 9 "$kept/kernels" --test-threads=1 --exact \
+      $(printf '%s\n' "${tests[@]}" | sed -n "$((shard + 1))~8p") &
+    running+=($!)
+  done
+  for shard in "${running[@]}"; do wait "$shard" || code=$?; done
+  return "$code"
 }
 bench() { "$kept/syrinx" bench -v --device "$device" --json "$@"; }
 # rows FILE ARGUMENTS...: figures to the file, lines as they come to the log.
@@ -119,7 +130,7 @@ beside() {
 soak() {
   local left=$((seconds - SECONDS - 20))
   # As many chunks as an hour has, or what the time allows.
-  rows soak "${full[@]}" --chunks 60 --contexts 1000 --repeat "$(quick 60000)" --at-most "$((left > 1 ? left : 1))"
+  rows soak "${full[@]}" --chunks 250 --contexts 1000 --repeat "$(quick 14400)" --at-most "$((left > 1 ? left : 1))"
 }
 launches() {
   local cupti
@@ -156,9 +167,10 @@ part chunks-reduced 60 rows chunks-reduced "${full[@]}" --precision reduced --re
   --contexts "$contexts"
 part weights 45 torch --only-weights
 part torch 75 torch --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts" --json "$logs/torch.json"
-part beside 45 beside beside --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
+part beside 45 beside beside --precision reduced --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
+part beside-full 45 beside beside-full --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
 part streams 60 rows streams "${full[@]}" --precision reduced --repeat "$(quick 100)" --chunks 60 --contexts 1000 \
-  --streams 1,2,4,8,12,16,24,32 --at-most 8
+  --streams "$streams" --at-most 8
 part chunks-burn 75 by_burn rows chunks-burn "${full[@]}" --repeat 50 --chunks "$chunks" --contexts "$contexts"
 part speed 30 speed
 part launches 30 launches

@@ -193,6 +193,10 @@ impl<M: Traceable> VoiceOps for Traced<M> {
         TraceDevice { reduced: true, ..*device }
     }
 
+    fn full(device: &TraceDevice) -> TraceDevice {
+        TraceDevice { reduced: false, ..*device }
+    }
+
     fn prepare_conv1d(
         weight: Tensor<Self, 3>,
         bias: Option<Tensor<Self, 1>>,

@@ -203,6 +203,11 @@ pub trait VoiceOps: Backend {
         device.clone()
     }
 
+    /// The same device for a network whose products are never reduced, whatever the others' are.
+    fn full(device: &Self::Device) -> Self::Device {
+        device.clone()
+    }
+
     /// Prepared weights of [`conv1d`](Self::conv1d).
     type Conv1d: Clone + Debug + Send + Sync + 'static;
     /// Prepared weights of [`conv_transpose1d`](Self::conv_transpose1d).
