@@ -57,6 +57,7 @@ pub struct Hubert<B: VoiceOps> {
     layers: Vec<Layer<B>>,
     projection: Option<Linear<B>>,
     unit_dim: usize,
+    hidden_dim: usize,
     device: B::Device,
 }
 
@@ -128,6 +129,7 @@ impl<B: VoiceOps> Hubert<B> {
             layers: layers.collect::<Result<_>>()?,
             projection,
             unit_dim,
+            hidden_dim: hidden,
             device: device.clone(),
         })
     }
@@ -225,13 +227,92 @@ impl<B: VoiceOps> Hubert<B> {
         self.features.frames(samples)
     }
 
-    /// Frames before and after one that its unit is made of; `None` where it depends on all of the audio.
+    /// What a unit is made of; `None` where it depends on all of the audio, or on more than [`Sight`] tells.
     #[must_use]
-    pub fn span(&self) -> Option<[usize; 2]> {
+    pub fn sight(&self) -> Option<Sight> {
         let by_frame = matches!(self.features.first, First::PerFrame(_));
-        let alone = self.layers.iter().all(|layer| layer.attention.is_none());
-        (by_frame && alone).then_some(self.position_span)
+        let (first, rest) = self.layers.split_first()?;
+        let past = match &first.attention {
+            None => 0,
+            Some(attention) => attention.mean_of_past()?,
+        };
+        let alone = rest.iter().all(|layer| layer.attention.is_none());
+        (by_frame && alone).then_some(Sight { frames: self.position_span, past })
     }
+
+    /// Reads what enters the first layer for 16 kHz audio, `[frames, hidden]`, row-major.
+    ///
+    /// # Errors
+    /// The audio is shorter than one frame, or the device fails.
+    pub fn embeddings(&self, audio: &[f32]) -> Result<Vec<f32>> {
+        let computation = Computation { network: self.id, choices: vec![EMBEDDINGS] };
+        B::compute(computation, self.values(audio)?, &self.device, |fed| self.hidden_of(fed, 0, &mut |_| Ok(())))
+    }
+
+    /// Values per row of [`embeddings`](Self::embeddings).
+    #[must_use]
+    pub fn hidden_dim(&self) -> usize {
+        self.hidden_dim
+    }
+
+    /// Reads the units of the rows from `first` on of `embeddings`, those before them being their past, as far as it is seen.
+    ///
+    /// # Errors
+    /// The network has no [`sight`](Self::sight), or the device fails.
+    pub fn units_after(&self, first: usize, embeddings: &[f32]) -> Result<Vec<f32>> {
+        let unseen = || Error::argument("encoder", "one whose units are made of a stretch of audio", "another");
+        let (sight, dim) = (self.sight().ok_or_else(unseen)?, self.hidden_dim());
+        let rows = embeddings.get(first * dim..).unwrap_or_default();
+        let shape = [1, rows.len() / dim, dim];
+        let heard = means_of_past(embeddings, dim, sight.past, first);
+        let values = vec![TensorData::new(rows.to_vec(), shape), TensorData::new(heard, shape)];
+        let computation = Computation { network: self.id, choices: vec![UNITS_AFTER] };
+        B::compute(computation, values, &self.device, |mut fed| {
+            let (mut x, heard) = (fed.floats(), fed.floats());
+            for (index, layer) in self.layers.iter().enumerate() {
+                x = layer.forward_heard(x, (index == 0).then(|| heard.clone()));
+            }
+            Ok(match &self.projection {
+                Some(projection) => projection.forward(x),
+                None => x,
+            })
+        })
+    }
+}
+
+/// What a unit is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Frames before and after its own.
+    pub frames: [usize; 2],
+    /// Units before it whose mean, with its own, the first layer hears; none: 0.
+    pub past: usize,
+}
+
+/// Choices of computations besides that of units from audio.
+const EMBEDDINGS: usize = 1;
+const UNITS_AFTER: usize = 2;
+
+/// The mean of each row from `first` on and up to `past` rows before it.
+fn means_of_past(rows: &[f32], dim: usize, past: usize, first: usize) -> Vec<f32> {
+    let mut sum = vec![0.0_f64; dim];
+    let mut means = Vec::with_capacity(rows.len().saturating_sub(first * dim));
+    let begin = first.saturating_sub(past);
+    for (index, row) in rows.chunks_exact(dim).enumerate().skip(begin) {
+        for (sum, value) in sum.iter_mut().zip(row) {
+            *sum += f64::from(*value);
+        }
+        if let Some(left) = index.checked_sub(past + 1).filter(|left| *left >= begin) {
+            for (sum, value) in sum.iter_mut().zip(&rows[left * dim..]) {
+                *sum -= f64::from(*value);
+            }
+        }
+        if index >= first {
+            let count = (index.min(past) + 1) as f64;
+            means.extend(sum.iter().map(|sum| (sum / count) as f32));
+        }
+    }
+    means
 }
 
 /// The positional convolution, and how many frames before and after one it sees: taps at its end whose weights are all
@@ -512,6 +593,20 @@ impl<B: VoiceOps> Layer<B> {
             Some(attention) => attention.forward(x),
             None => x,
         };
+        self.after(attended)
+    }
+
+    /// The same where attention gives the mean of all in sight, which is `heard`.
+    fn forward_heard(&self, x: Tensor<B, 3>, heard: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
+        self.after(match (&self.attention, heard) {
+            (Some(attention), Some(heard)) => {
+                attention.out.fused(attention.value.forward(heard), Fused::default().plus(x))
+            }
+            _ => x,
+        })
+    }
+
+    fn after(&self, attended: Tensor<B, 3>) -> Tensor<B, 3> {
         let x = self.attention_norm.forward(attended);
         let inner = self.widen.fused(x.clone(), Fused::after(Activation::Gelu));
         self.final_norm.forward(self.narrow.fused(inner, Fused::default().plus(x)))
@@ -527,14 +622,19 @@ struct Attention<B: VoiceOps> {
     out: Linear<B>,
     heads: usize,
     span: Option<[usize; 2]>,
+    /// Whether queries are 0, so that all rows in sight weigh alike.
+    even: bool,
 }
 
 impl<B: VoiceOps> Attention<B> {
+    /// Rows before its own whose mean, with its own, a row gets; `None` if it gets anything else.
+    fn mean_of_past(&self) -> Option<usize> {
+        self.span.filter(|_| self.even).filter(|[_, after]| *after == 0).map(|[before, _]| before)
+    }
+
     /// Whether no weight of its output is other than zero, as in encoders that were trained without attention.
     fn adds_nothing(weights: &Weights<'_>, hidden: usize) -> Result<bool> {
-        let out = weights.child("out_proj");
-        let zero = |values: Vec<f32>| values.iter().all(|value| *value == 0.0);
-        Ok(zero(out.load("weight", &[hidden, hidden])?) && (!out.has("bias") || zero(out.load("bias", &[hidden])?)))
+        is_zero(&weights.child("out_proj"), hidden)
     }
 
     fn load(weights: &Weights<'_>, config: &EncoderConfig, precision: Precision, device: &B::Device) -> Result<Self> {
@@ -547,6 +647,7 @@ impl<B: VoiceOps> Attention<B> {
             out: linear("out_proj")?,
             heads: config.heads,
             span: config.attention_span,
+            even: is_zero(&weights.child("q_proj"), hidden)?,
         })
     }
 
@@ -566,8 +667,14 @@ impl<B: VoiceOps> Attention<B> {
     }
 }
 
+/// Whether no weight of a square map is other than zero.
+fn is_zero(map: &Weights<'_>, hidden: usize) -> Result<bool> {
+    let zero = |values: Vec<f32>| values.iter().all(|value| *value == 0.0);
+    Ok(zero(map.load("weight", &[hidden, hidden])?) && (!map.has("bias") || zero(map.load("bias", &[hidden])?)))
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::checkpoint::hubert::EncoderCheckpoint;
     use crate::nn::Cpu;
@@ -615,6 +722,43 @@ mod tests {
             layer.attention = Some(attention.expect("attention"));
             assert_eq!(without, crate::nn::values(layer.forward(x)), "layer {i}");
         };
-        (0..file.config.layers).for_each(&mut layer);
+        (1..file.config.layers).for_each(&mut layer);
+    }
+
+    /// The voice's encoder, whose first layer hears the mean of the past, whatever it was trained to.
+    pub(crate) fn hearing_its_past() -> Hubert<Cpu> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder");
+        let file = EncoderCheckpoint::open(path).expect("an encoder");
+        let (weights, device) = (file.tensors.weights(), Default::default());
+        let mut encoder =
+            Hubert::load(&weights, &file.config, Projection::Layer9Projected, &device).expect("an encoder");
+        let attention = weights.child("encoder").child("layers").child(0).child("attention");
+        let mut attention = Attention::load(&attention, &file.config, Precision::Full, &device).expect("attention");
+        let map = || Linear::load(&weights.child("final_proj"), [256, 256], &device).expect("a square map");
+        (attention.value, attention.out) = (map(), map());
+        encoder.layers[0].attention = Some(attention);
+        encoder
+    }
+
+    #[test]
+    fn units_after_their_past_are_those_of_the_whole() {
+        /// Sums in another order.
+        const TOLERANCE: f32 = 2e-4;
+        let encoder = hearing_its_past();
+        let sight = encoder.sight().expect("an encoder for streams");
+        assert_eq!(sight.past, 50);
+        let audio: Vec<f32> = (0..32_000).map(|i| 0.2 * (i as f32 * (0.05 + i as f32 * 1e-6)).sin()).collect();
+        let whole = encoder.read_telling(&audio, &mut |_| Ok(())).expect("units");
+        let embeddings = encoder.embeddings(&audio).expect("embeddings");
+        let count = whole.len() / encoder.unit_dim();
+        for first in [0, 1, 49, 50, 51, 80, count - 1] {
+            let begin = first.saturating_sub(sight.past);
+            let seen = &embeddings[begin * encoder.hidden_dim()..];
+            let units = encoder.units_after(first - begin, seen).expect("units");
+            let expected = &whole[first * encoder.unit_dim()..];
+            assert_eq!(units.len(), expected.len());
+            let off = units.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < TOLERANCE, "from unit {first}: off by {off}");
+        }
     }
 }

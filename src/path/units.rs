@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::nn::hubert::Hubert;
+use crate::nn::hubert::{Hubert, Sight};
 use crate::nn::ops::VoiceOps;
 use crate::telemetry::Listener;
 use crate::units::{HOP_SAMPLES, HOPS_PER_UNIT, Units};
@@ -27,10 +27,10 @@ impl<B: VoiceOps> UnitEncoder<B> {
         self.hubert.reach_samples()
     }
 
-    /// Units before and after one whose audio it is made of; `None` where it depends on all of the audio.
+    /// What a unit is made of; `None` where it depends on all of the audio.
     #[must_use]
-    pub fn span(&self) -> Option<[usize; 2]> {
-        self.hubert.span()
+    pub fn sight(&self) -> Option<Sight> {
+        self.hubert.sight()
     }
 
     /// The units of 16 kHz audio, one per 20 ms.
@@ -65,8 +65,42 @@ pub struct UnitHistory {
 #[derive(Clone, Debug)]
 struct PastWindow {
     audio: Vec<f32>,
-    units: Units,
+    told: Told,
     moved_samples: usize,
+}
+
+/// Units in a row.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    units: Units,
+    /// What entered the encoder's first layer for them; of encoders that hear nothing of the past, nothing.
+    embeddings: Units,
+}
+
+impl Told {
+    /// These, then those of `audio`, of which the first `skipped` are among these.
+    fn followed_by<B: VoiceOps>(
+        mut self,
+        encoder: &UnitEncoder<B>,
+        sight: Sight,
+        audio: &[f32],
+        skipped: usize,
+    ) -> Result<Self> {
+        if sight.past == 0 {
+            let fresh = encoder.extract(audio)?;
+            self.units.dim = fresh.dim;
+            return Ok(Self { units: self.units.followed_by(&fresh, skipped), ..self });
+        }
+        let (hubert, count) = (&encoder.hubert, self.units.count());
+        let fresh = Units { values: hubert.embeddings(audio)?, dim: hubert.hidden_dim() };
+        self.embeddings.dim = fresh.dim;
+        let embeddings = self.embeddings.followed_by(&fresh, skipped);
+        let first = count.saturating_sub(sight.past);
+        let seen = &embeddings.values[first * embeddings.dim..];
+        let fresh = Units { values: hubert.units_after(count - first, seen)?, dim: hubert.unit_dim() };
+        self.units.dim = fresh.dim;
+        Ok(Self { units: self.units.followed_by(&fresh, 0), embeddings })
+    }
 }
 
 impl UnitHistory {
@@ -91,36 +125,36 @@ impl UnitHistory {
     /// # Errors
     /// The audio is shorter than one unit.
     pub fn extract<B: VoiceOps>(&mut self, encoder: &UnitEncoder<B>, audio: &[f32]) -> Result<Units> {
-        let Some(span) = encoder.span() else { return encoder.extract(audio) };
+        let Some(sight) = encoder.sight() else { return encoder.extract(audio) };
         let in_step = self.windows.iter().position(|window| window.moved_samples % UNIT_SAMPLES == 0);
         let past = in_step.map(|index| self.windows.remove(index));
-        let units = match past.as_ref().and_then(|past| past.settled(encoder, span, audio)) {
-            Some(settled) => {
-                let count = settled.count();
-                let first = count.saturating_sub(span[0]);
-                let fresh = encoder.extract(&audio[first * UNIT_SAMPLES..])?;
-                settled.followed_by(&fresh, count - first)
-            }
-            None => encoder.extract(audio)?,
-        };
+        let settled = past.as_ref().and_then(|past| past.settled(encoder, sight, audio)).unwrap_or_default();
+        let count = settled.units.count();
+        let first = count.saturating_sub(sight.frames[0]);
+        let told = settled.followed_by(encoder, sight, &audio[first * UNIT_SAMPLES..], count - first)?;
         if self.windows.len() == Self::MOST {
             self.windows.remove(0);
         }
-        self.windows.push(PastWindow { audio: audio.to_owned(), units: units.clone(), moved_samples: 0 });
+        let units = told.units.clone();
+        self.windows.push(PastWindow { audio: audio.to_owned(), told, moved_samples: 0 });
         Ok(units)
     }
 }
 
 impl PastWindow {
     /// Its units of which all audio is still the same in `audio`, from where that begins; `None` without any.
-    fn settled<B: VoiceOps>(&self, encoder: &UnitEncoder<B>, span: [usize; 2], audio: &[f32]) -> Option<Units> {
+    fn settled<B: VoiceOps>(&self, encoder: &UnitEncoder<B>, sight: Sight, audio: &[f32]) -> Option<Told> {
         let same = self.audio[self.moved_samples..].iter().zip(audio).take_while(|(a, b)| a == b).count();
-        let seen = encoder.reach_samples() + span[1] * UNIT_SAMPLES;
+        let seen = encoder.reach_samples() + sight.frames[1] * UNIT_SAMPLES;
         // One is made anew in any case, which the encoder needs some audio for.
-        let count = (same.checked_sub(seen)? / UNIT_SAMPLES + 1).min(self.units.count().saturating_sub(1));
+        let most = self.told.units.count().saturating_sub(1);
+        let count = (same.checked_sub(seen)? / UNIT_SAMPLES + 1).min(most);
         let first = self.moved_samples / UNIT_SAMPLES;
-        let rows = first * self.units.dim..(first + count) * self.units.dim;
-        Some(Units { values: self.units.values.get(rows)?.to_owned(), dim: self.units.dim })
+        let kept = |of: &Units| {
+            let rows = of.values.get(first * of.dim..(first + count) * of.dim)?;
+            Some(Units { values: rows.to_owned(), dim: of.dim })
+        };
+        Some(Told { units: kept(&self.told.units)?, embeddings: kept(&self.told.embeddings)? })
     }
 }
 
@@ -130,6 +164,7 @@ mod tests {
     use crate::checkpoint::hubert::EncoderCheckpoint;
     use crate::nn::Cpu;
     use crate::nn::hubert::Projection;
+    use crate::nn::hubert::tests::hearing_its_past;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
     use rand_distr::{Distribution, Uniform};
@@ -146,14 +181,15 @@ mod tests {
     /// Moves on in chunks, of which each changes some samples before it, as resampling and the gate do, and compares with
     /// what the whole window gives. The first units lack their past there.
     #[track_caller]
-    fn check(chunk_samples: usize, rests_every: usize) {
+    fn check(encoder: &UnitEncoder<Cpu>, chunk_samples: usize, rests_every: usize) {
         /// Sums in another order.
         const TOLERANCE: f32 = 2e-4;
-        let (encoder, mut random) = (encoder(), ChaCha8Rng::seed_from_u64(chunk_samples as u64));
+        let mut random = ChaCha8Rng::seed_from_u64(chunk_samples as u64);
         let uniform = Uniform::new(-0.3, 0.3).expect("a range");
-        let [before, _] = encoder.span().expect("an encoder for streams");
+        let sight = encoder.sight().expect("an encoder for streams");
+        let before = sight.frames[0] + sight.past;
         let mut noise = |count: usize| (0..count).map(|_| uniform.sample(&mut random)).collect::<Vec<f32>>();
-        let (mut window, mut history) = (vec![0.0; 12_800], UnitHistory::default());
+        let (mut window, mut history) = (vec![0.0; 32_000], UnitHistory::default());
         for step in 0..40 {
             let changed = noise(chunk_samples + HOP_SAMPLES);
             window.drain(..chunk_samples);
@@ -163,7 +199,7 @@ mod tests {
             if step % rests_every == rests_every - 1 {
                 continue;
             }
-            let (kept, whole) = (history.extract(&encoder, &window), encoder.extract(&window));
+            let (kept, whole) = (history.extract(encoder, &window), encoder.extract(&window));
             let (kept, whole) = (kept.expect("units"), whole.expect("units"));
             assert_eq!(kept.count(), whole.count());
             let off = kept.values.iter().zip(&whole.values).skip(before * whole.dim).map(|(a, b)| (a - b).abs());
@@ -174,24 +210,26 @@ mod tests {
 
     #[test]
     fn units_that_are_kept_are_those_of_the_whole_window() {
-        for chunk_samples in [160, 320, 480, 960, 1600, 9_600] {
-            check(chunk_samples, 40);
+        for encoder in [encoder(), UnitEncoder::new(Arc::new(hearing_its_past()))] {
+            for chunk_samples in [160, 320, 480, 960, 1600, 9_600] {
+                check(&encoder, chunk_samples, 40);
+            }
+            check(&encoder, 320, 3);
         }
-        check(320, 3);
     }
 
     #[test]
     fn only_units_whose_audio_changed_are_made_anew() {
         let (encoder, mut history) = (encoder(), UnitHistory::default());
-        let [before, after] = encoder.span().expect("an encoder for streams");
+        let sight = encoder.sight().expect("an encoder for streams");
         let window = vec![0.1; 16_000];
         history.extract(&encoder, &window).expect("units");
         history.move_on(320);
         let mut next = window.clone();
         next[15_500..].fill(0.2);
         let past = &history.windows[0];
-        let settled = past.settled(&encoder, [before, after], &next).expect("units").count();
-        let seen = |unit: usize| (unit + after) * UNIT_SAMPLES + encoder.reach_samples();
+        let settled = past.settled(&encoder, sight, &next).expect("units").units.count();
+        let seen = |unit: usize| (unit + sight.frames[1]) * UNIT_SAMPLES + encoder.reach_samples();
         assert!(seen(settled - 1) <= 15_500 && seen(settled) > 15_500, "{settled}");
     }
 }
