@@ -258,11 +258,15 @@ impl<B: VoiceOps> Hubert<B> {
     /// Reads the units of the rows from `first` on of `embeddings`, those before them being their past, as far as it is seen.
     ///
     /// # Errors
-    /// The network has no [`sight`](Self::sight), or the device fails.
+    /// The network has no [`sight`](Self::sight), no rows are there, or the device fails.
     pub fn units_after(&self, first: usize, embeddings: &[f32]) -> Result<Vec<f32>> {
         let unseen = || Error::argument("encoder", "one whose units are made of a stretch of audio", "another");
         let (sight, dim) = (self.sight().ok_or_else(unseen)?, self.hidden_dim());
         let rows = embeddings.get(first * dim..).unwrap_or_default();
+        if rows.len() < dim {
+            let found = format!("{} in all", embeddings.len() / dim);
+            return Err(Error::argument("embeddings", format!("at least one row after {first}"), found));
+        }
         let shape = [1, rows.len() / dim, dim];
         let heard = means_of_past(embeddings, dim, sight.past, first);
         let values = vec![TensorData::new(rows.to_vec(), shape), TensorData::new(heard, shape)];
@@ -725,18 +729,20 @@ pub(crate) mod tests {
         (1..file.config.layers).for_each(&mut layer);
     }
 
-    /// The voice's encoder, whose first layer hears the mean of the past, whatever it was trained to.
-    pub(crate) fn hearing_its_past() -> Hubert<Cpu> {
+    /// The voice's encoder, whose first layer hears the mean of the past or nothing of it, whatever it was trained to.
+    pub(crate) fn hearing_its_past(hears: bool) -> Hubert<Cpu> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder");
         let file = EncoderCheckpoint::open(path).expect("an encoder");
         let (weights, device) = (file.tensors.weights(), Default::default());
         let mut encoder =
             Hubert::load(&weights, &file.config, Projection::Layer9Projected, &device).expect("an encoder");
-        let attention = weights.child("encoder").child("layers").child(0).child("attention");
-        let mut attention = Attention::load(&attention, &file.config, Precision::Full, &device).expect("attention");
-        let map = || Linear::load(&weights.child("final_proj"), [256, 256], &device).expect("a square map");
-        (attention.value, attention.out) = (map(), map());
-        encoder.layers[0].attention = Some(attention);
+        encoder.layers[0].attention = hears.then(|| {
+            let attention = weights.child("encoder").child("layers").child(0).child("attention");
+            let mut attention = Attention::load(&attention, &file.config, Precision::Full, &device).expect("attention");
+            let map = || Linear::load(&weights.child("final_proj"), [256, 256], &device).expect("a square map");
+            (attention.value, attention.out) = (map(), map());
+            attention
+        });
         encoder
     }
 
@@ -744,7 +750,7 @@ pub(crate) mod tests {
     fn units_after_their_past_are_those_of_the_whole() {
         /// Sums in another order.
         const TOLERANCE: f32 = 2e-4;
-        let encoder = hearing_its_past();
+        let encoder = hearing_its_past(true);
         let sight = encoder.sight().expect("an encoder for streams");
         assert_eq!(sight.past, 50);
         let audio: Vec<f32> = (0..32_000).map(|i| 0.2 * (i as f32 * (0.05 + i as f32 * 1e-6)).sin()).collect();
@@ -760,5 +766,7 @@ pub(crate) mod tests {
             let off = units.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < TOLERANCE, "from unit {first}: off by {off}");
         }
+        let refused = encoder.units_after(count, &embeddings).expect_err("no rows are left");
+        assert!(refused.to_string().contains("at least one row"), "{refused}");
     }
 }

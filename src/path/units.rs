@@ -1,5 +1,6 @@
 //! Content units: what is said, without who says it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -73,7 +74,8 @@ struct PastWindow {
 #[derive(Clone, Debug, Default)]
 struct Told {
     units: Units,
-    /// What entered the encoder's first layer for them; of encoders that hear nothing of the past, nothing.
+    /// What entered the encoder's first layer for what they hear of the past and for them; of encoders that hear nothing of it,
+    /// nothing.
     embeddings: Units,
 }
 
@@ -91,13 +93,13 @@ impl Told {
             self.units.dim = fresh.dim;
             return Ok(Self { units: self.units.followed_by(&fresh, skipped), ..self });
         }
-        let (hubert, count) = (&encoder.hubert, self.units.count());
+        let (hubert, known) = (&encoder.hubert, self.embeddings.count());
         let fresh = Units { values: hubert.embeddings(audio)?, dim: hubert.hidden_dim() };
         self.embeddings.dim = fresh.dim;
         let embeddings = self.embeddings.followed_by(&fresh, skipped);
-        let first = count.saturating_sub(sight.past);
+        let first = known.saturating_sub(sight.past);
         let seen = &embeddings.values[first * embeddings.dim..];
-        let fresh = Units { values: hubert.units_after(count - first, seen)?, dim: hubert.unit_dim() };
+        let fresh = Units { values: hubert.units_after(known - first, seen)?, dim: hubert.unit_dim() };
         self.units.dim = fresh.dim;
         Ok(Self { units: self.units.followed_by(&fresh, 0), embeddings })
     }
@@ -150,32 +152,30 @@ impl PastWindow {
         let most = self.told.units.count().saturating_sub(1);
         let count = (same.checked_sub(seen)? / UNIT_SAMPLES + 1).min(most);
         let first = self.moved_samples / UNIT_SAMPLES;
-        let kept = |of: &Units| {
-            let rows = of.values.get(first * of.dim..(first + count) * of.dim)?;
+        let kept = |of: &Units, rows: Range<usize>| {
+            let rows = of.values.get(rows.start * of.dim..rows.end * of.dim)?;
             Some(Units { values: rows.to_owned(), dim: of.dim })
         };
-        Some(Told { units: kept(&self.told.units)?, embeddings: kept(&self.told.embeddings)? })
+        let Told { units, embeddings } = &self.told;
+        // What has left the window is heard for as long as a unit's past is.
+        let first_embedded = embeddings.count().saturating_sub(units.count()) + first;
+        let heard = first_embedded.saturating_sub(sight.past)..first_embedded + count;
+        Some(Told { units: kept(units, first..first + count)?, embeddings: kept(embeddings, heard)? })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::hubert::EncoderCheckpoint;
     use crate::nn::Cpu;
-    use crate::nn::hubert::Projection;
     use crate::nn::hubert::tests::hearing_its_past;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
     use rand_distr::{Distribution, Uniform};
 
-    const ENCODER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder");
-
-    fn encoder() -> UnitEncoder<Cpu> {
-        let file = EncoderCheckpoint::open(std::path::Path::new(ENCODER)).expect("an encoder");
-        let projection = Projection::Layer9Projected;
-        let hubert = Hubert::load(&file.tensors.weights(), &file.config, projection, &Default::default());
-        UnitEncoder::new(Arc::new(hubert.expect("weights")))
+    /// Encoders that hear nothing of the past, and its mean.
+    fn encoders() -> [UnitEncoder<Cpu>; 2] {
+        [false, true].map(|hears| UnitEncoder::new(Arc::new(hearing_its_past(hears))))
     }
 
     /// Moves on in chunks, of which each changes some samples before it, as resampling and the gate do, and compares with
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn units_that_are_kept_are_those_of_the_whole_window() {
-        for encoder in [encoder(), UnitEncoder::new(Arc::new(hearing_its_past()))] {
+        for encoder in encoders() {
             for chunk_samples in [160, 320, 480, 960, 1600, 9_600] {
                 check(&encoder, chunk_samples, 40);
             }
@@ -219,8 +219,31 @@ mod tests {
     }
 
     #[test]
+    fn a_window_shorter_than_the_past_gives_the_units_of_the_whole_recording() {
+        /// Sums in another order.
+        const TOLERANCE: f32 = 2e-4;
+        const WINDOW_SAMPLES: usize = 6_400;
+        let [_, encoder] = encoders();
+        let sight = encoder.sight().expect("an encoder for streams");
+        let audio: Vec<f32> = (0..48_000).map(|i| 0.2 * (i as f32 * (0.05 + i as f32 * 1e-6)).sin()).collect();
+        let whole = encoder.extract(&audio).expect("units");
+        let mut history = UnitHistory::default();
+        for begin in (0..=audio.len() - WINDOW_SAMPLES).step_by(UNIT_SAMPLES) {
+            let units = history.extract(&encoder, &audio[begin..begin + WINDOW_SAMPLES]).expect("units");
+            history.move_on(UNIT_SAMPLES);
+            // The last units of the window; the whole's have other audio after them.
+            let last = units.count() - 1 - sight.frames[1];
+            let row = |units: &Units, index: usize| units.values[index * units.dim..][..units.dim].to_vec();
+            let (kept, whole) = (row(&units, last), row(&whole, begin / UNIT_SAMPLES + last));
+            let off = kept.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < TOLERANCE, "unit {last} of the window from {begin}: off by {off}");
+        }
+    }
+
+    #[test]
     fn only_units_whose_audio_changed_are_made_anew() {
-        let (encoder, mut history) = (encoder(), UnitHistory::default());
+        let [encoder, _] = encoders();
+        let mut history = UnitHistory::default();
         let sight = encoder.sight().expect("an encoder for streams");
         let window = vec![0.1; 16_000];
         history.extract(&encoder, &window).expect("units");
