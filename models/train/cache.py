@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .augment import perturb
-from .common import DATA, DEVICE, RUNS, load, setup
+from .common import DATA, DEVICE, RUNS, fast, load, setup
 from .dataset import Corpus
 from .resident import Resident
 
@@ -40,7 +40,7 @@ def fill(content, corpus: Corpus, part: int, count: int) -> None:
     for first in range(0, count, BATCH):
         batch = resident.batch(BATCH, UNITS)
         audio = torch.where(batch.pop("loud").view(-1, 1), perturb(batch["audio"]), batch.pop("audio"))
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+        with fast():
             batch["frames"] = content.hubert.feature_extractor(audio)
         for name, values in batch.items():
             values = narrow(values)

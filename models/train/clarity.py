@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .common import DATA, DEVICE, INPUT_HZ, OUTPUT_HZ, RUNS, WORK, load
+from .common import DATA, DEVICE, INPUT_HZ, OUTPUT_HZ, RUNS, WORK, fast, load
 from .nets.rvc import Voice
 from .nets.whisper import WIDTH, Spectra, Whisper, adopted, from_bytes
 
@@ -55,7 +55,7 @@ class Clarity(nn.Module):
 
     def heard(self, power, loudest, place: int):
         """What the `LEVELS` hear [levels, B, T / 2, WIDTH], each value in its own size."""
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+        with fast():
             told = self.whisper(power, loudest, place)
         return (torch.stack([told[k] for k in LEVELS]).float() - self.mean) / self.deviation
 

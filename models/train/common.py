@@ -30,6 +30,12 @@ def setup(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def fast():
+    """In bfloat16, where the device multiplies it: without, a processor takes several times as long as in 32 bits."""
+    has_it = DEVICE.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=has_it)
+
+
 def save(path: Path, **state) -> None:
     """Writes a checkpoint whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

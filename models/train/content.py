@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .augment import perturb
 from .cache import UNITS, Cache
-from .common import DEVICE, RUNS, load, save, schedule, setup
+from .common import DEVICE, RUNS, fast, load, save, schedule, setup
 from .dataset import Corpus, stack
 from .features import TEACHER_DIM
 from .listener import Listener
@@ -71,7 +71,8 @@ class Optimizer:
     """Muon for the matrices of the encoder's layers, AdamW for the rest."""
 
     def __init__(self, model, rate):
-        matrices = [p for p in model.hubert.encoder.layers.parameters() if p.dim() == 2 and p.requires_grad]
+        layers = [part for layer in model.hubert.encoder.layers for part in (layer.feed_forward, layer.attention.out_proj)]
+        matrices = [p for part in layers for p in part.parameters() if p.dim() == 2 and p.requires_grad]
         rest = [p for p in model.parameters() if p.requires_grad and all(p is not m for m in matrices)]
         self.parts = [torch.optim.AdamW(rest, rate, betas=(0.9, 0.98), weight_decay=0.01)]
         if matrices:
@@ -123,11 +124,11 @@ def to_device(batch):
     return {k: v.to(DEVICE, torch.float32 if v.is_floating_point() else v.dtype) for k, v in batch.items()}
 
 
-def fit_heads(model, speech, scale, precision, count=12, steps=300):
+def fit_heads(model, speech, scale, count=12, steps=300):
     """Teaches the heads alone, on units that stay as they are."""
     model.eval()
     given = list(itertools.islice(speech, count))
-    with torch.no_grad(), torch.autocast(DEVICE.type, precision):
+    with torch.no_grad(), fast():
         kept = [(model.units(batch).float(), batch) for batch in given]
     heads = [*model.phone.parameters(), *model.heard.parameters(), *model.direct.parameters()]
     optimizer = torch.optim.AdamW(heads, 1e-2, weight_decay=0.0)
@@ -177,7 +178,6 @@ def main() -> None:
     if args.text:
         model.requires_grad_(False).enc_p.requires_grad_(True)
         model.sparse = 1
-    fast = torch.bfloat16
     optimizer = Optimizer(model, args.rate)
     if not step:
         model.begin_with(load(RUNS / "filters.pt"))
@@ -198,7 +198,7 @@ def main() -> None:
 
     def validated() -> dict:
         model.eval()
-        with torch.no_grad(), torch.autocast(DEVICE.type, fast):
+        with torch.no_grad(), fast():
             held = losses(model, check, scale, listener)[1]
         model.train()
         return held
@@ -208,13 +208,13 @@ def main() -> None:
 
     sums, count, rate, finished = {}, 0, args.rate, False
     if step and "scale" not in state:  # a pack, which has no heads
-        fit_heads(model, speech, scale, fast)
+        fit_heads(model, speech, scale)
         print(f"{step} " + " ".join(f"{k} {v:.3f}" for k, v in validated().items()), flush=True)
     best = remembered(validated()) if step else None
     entered = began = time.time()
     while not finished:
         batch = next(speech)
-        with torch.autocast(DEVICE.type, fast):
+        with fast():
             total, parts = losses(model, batch, scale, listener)
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

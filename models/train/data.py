@@ -111,7 +111,8 @@ def pairs(shard: int, texts: list[str]) -> list[dict]:
     pairs.joe = getattr(pairs, "joe", None) or Joe()
     rng, out = setup(1000 + shard), []
     for text in texts:
-        audio, timed = pairs.kokoro.speak(phonemes(text), pairs.kokoro.voice(rng), rng.uniform(0.85, 1.2))
+        voice = pairs.kokoro.held_out(rng) if shard == 0 else pairs.kokoro.voice(rng)
+        audio, timed = pairs.kokoro.speak(phonemes(text), voice, rng.uniform(0.85, 1.2))
         ids, frames = timed.joe(pairs.joe)
         said = joe_says(pairs.joe, ids, frames, rng.uniform(0.1, 0.667), shard < ALOUD)
         out.append({"other": pcm(resample(audio, KOKORO_HZ, INPUT_HZ)), **said})
@@ -194,7 +195,7 @@ def human(name: str, minutes: float) -> list[dict]:
 
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--pairs", type=int, default=16, help="shards of pairs, about 2.3 minutes each")
+    args.add_argument("--pairs", type=int, default=40, help="shards of pairs, about 3 minutes each")
     args.add_argument("--hibari", type=int, default=240, help="shards of hibari's pairs")
     args.add_argument("--flite", type=int, default=10, help="shards of flite's pairs")
     args.add_argument("--joe", type=int, default=10, help="shards of joe alone")

@@ -12,7 +12,7 @@ from .sinc import sounded
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
 LAG = {"pairs": 0.030, "hibari": 0.030, "flite": -0.042}  # seconds that joe trails others when given their durations
-WORTH = {"pairs": 1.5, "hibari": 1.0, "flite": 1.0, "joe": 0.6, "other": 0.3}  # a kind is heard so often, times its length's root
+WORTH = {"pairs": 1.5, "hibari": 1.0, "voiced": 1.0, "flite": 1.0, "joe": 0.6, "other": 0.3}  # a kind is heard so often, times its length's root
 LATENT_HZ = JOE_HZ / JOE_HOP
 
 
@@ -52,12 +52,17 @@ class Corpus:
             shift = [u["shift"] for u in read(f"shift-{name}")] if shifted else [None] * len(utterances)
             for row in zip(utterances, heard, f0, source, shift):
                 target += self.sources(name, *row)
+        self.take([])
+        quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
+        self.silence = np.concatenate(quiet) if quiet else None
+
+    def take(self, more: list[dict]) -> None:
+        """Takes in more, and tells anew how often each is heard."""
+        self.items += more
         lengths, kinds = np.array([len(i["audio"]) for i in self.items], float), np.array([i["kind"] for i in self.items])
         totals = {kind: lengths[kinds == kind].sum() for kind in WORTH}
         weights = lengths * np.array([WORTH[kind] * totals[kind] ** -0.5 for kind in kinds])
         self.chances = weights / max(1e-9, weights.sum())
-        quiet = [i["latent"][i["phone"] == BEGIN] for i in self.items if "latent" in i]
-        self.silence = np.concatenate(quiet) if quiet else None
 
     def spread(self) -> torch.Tensor:
         """How far each value of joe's latent varies. It matters little to words how much: those that vary least weigh as those

@@ -66,9 +66,11 @@ def voice_file(voice: rvc.Voice, path, info: str) -> None:
 def encoder_folder(encoder: hubert.Hubert, folder) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     zero = torch.zeros(1, dtype=torch.half)
-    # Views of single values take no room: attention is all zeros.
+    # Views of single values take no room, where attention is all zeros, nor does a matrix that is another's as well.
     kept = lambda tensor: tensor.half() if tensor.any() else zero.expand(tensor.shape)  # noqa: E731
     tensors = {name: kept(tensor.detach().cpu()) for name, tensor in encoder.state_dict().items()}
+    for part in ("weight", "bias"):
+        tensors[f"encoder.layers.0.attention.v_proj.{part}"] = tensors[f"final_proj.{part}"]
     torch.save(tensors, folder / "pytorch_model.bin")
     (folder / "config.json").write_text(json.dumps(hubert.CONFIG, indent=2) + "\n")
 

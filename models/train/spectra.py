@@ -17,13 +17,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from .align import REACH, WEIGHT, paths
-from .clarity import BATCHES, Clarity
-from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, load, save, schedule, setup
+from .clarity import BATCHES, Clarity, lowered
+from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, fast, load, save, schedule, setup
 from .content import PHONES, WARM_UP, Content
-from .dataset import BEGIN, LATENT_HZ, Corpus
+from .dataset import BEGIN, LATENT_HZ, Corpus, between
 from .filters import BANDS, FLOOR, HOP, PER_UNIT, WINDOW, Spectra
-from .nets.hubert import EDGE, POSITION_AHEAD, POSITION_TAPS, UNIT, WIDTH
-from .nets.rvc import LATENT
+from .nets.hubert import EDGE, LOOK_BACK, POSITION_AHEAD, POSITION_TAPS, UNIT, WIDTH
+from .nets.rvc import LATENT, Voice
 from .resident import QUIET, SURROUNDED, Table
 
 PER_HOP = UNIT_HOP // HOP  # spectra from one unit to the next
@@ -35,6 +35,9 @@ PERTURBED = 0.7
 HEADS_FIRST = 300  # steps
 STRETCH = 200  # units
 VALID = 200  # units of a held-out stretch
+DRAWN = 6  # units that tell what a single one heard in the second before
+BEGINS = 0.15  # of single units hear less than that
+IN_STEP = ("joe", "voiced")  # kinds whose latents need no moving
 WORTH = {  # of each error, in each part of the training
     "units": {"phone": 1.0, "halves": 1.0},
     "text": {"phone": 1.0, "halves": 1.0, "latent": 2.0},
@@ -47,6 +50,30 @@ class Apart(Corpus):
 
     def beside(self, item, shift, source_pitch):
         return {"source": source_pitch, "shift": np.zeros(2, np.int8) if shift is None else shift}
+
+
+@torch.no_grad()
+def in_step(items: list[dict], silence, many: int = 64) -> list[dict]:
+    """The same sentences in joe's voice, as the pack's generator makes it of his latents, higher or lower: they are in step with
+    these by construction."""
+    voice, rng, out, drawn = Voice(), np.random.default_rng(2), [], torch.get_rng_state()
+    voice.load_state_dict(load(RUNS / "vocoder.pt")["voice"])
+    voice.to(DEVICE).eval()
+    quiet = torch.from_numpy(silence.astype(np.float32).mean(0))
+    items = sorted(items, key=lambda item: len(item["latent"]))
+    for some in (items[first : first + many] for first in range(0, len(items), many)):
+        frames = [min(int(len(item["latent"]) / LATENT_HZ * 100), len(item["f0"])) for item in some]
+        latent, f0 = quiet.repeat(len(some), max(frames) + 4, 1), torch.zeros(len(some), max(frames) + 4)
+        for row, (item, count) in enumerate(zip(some, frames)):
+            at = (np.arange(count) + 0.5) * 0.01 * LATENT_HZ - 0.5
+            latent[row, :count] = torch.from_numpy(between(item["latent"], at))
+            f0[row, :count] = torch.from_numpy(item["f0"][:count]) * math.exp(rng.uniform(-0.2, 0.6))
+        sound = lowered(voice.sound(latent.transpose(1, 2).to(DEVICE), f0.to(DEVICE)).float()).clamp(-1, 1) * 32767
+        for item, count, row in zip(some, frames, sound.short().cpu().numpy()):
+            kept = {key: value for key, value in item.items() if key not in ("shift", "source")}
+            out.append(kept | {"audio": row[: count * INPUT_HZ // 100].copy(), "kind": "voiced", "lag": 0.0})
+    torch.set_rng_state(drawn)
+    return [item for item in out if len(item["audio"]) > INPUT_HZ]
 
 
 def through(f0: np.ndarray) -> np.ndarray:
@@ -98,7 +125,22 @@ class Speech:
         first = torch.where(draw(0, 1) < surrounded, draw(0.3, 1.5), -9.0)
         last = torch.where(draw(0, 1) < surrounded, window - draw(0.3, 1.5), window + 9.0)
         quiet = torch.arange(size, device=DEVICE)[:, None] < max(1, round(size * QUIET)) if units > 1 else None
-        return self.cut(items, units, start, speed, first, last, quiet)
+        batch = self.cut(items, units, start, speed, first, last, quiet)
+        return batch | (self.past(items, start, speed) if units == 1 else {})
+
+    def past(self, items, start, speed):
+        """Spectra of some of the units before those at `start` [B, DRAWN, FRAMES, BANDS], and how many of these are heard
+        [B, 1, 1]: those of a second, or, where a recording begins, fewer."""
+        draw = lambda *shape: torch.rand(len(items), *shape, device=DEVICE)  # noqa: E731
+        heard = torch.where(draw(1) < BEGINS, (draw(1) * LOOK_BACK).ceil().clamp(min=1), LOOK_BACK)
+        back = ((torch.arange(DRAWN, device=DEVICE) + draw(DRAWN)) * heard / DRAWN).ceil().clamp(min=1)
+        frame = (WINDOW / 2 + HOP * torch.arange(FRAMES, device=DEVICE)) / INPUT_HZ
+        at = start[..., None] + (frame - UNIT_HOP / INPUT_HZ * (BACK + back[..., None])) * speed[..., None]
+        at = at.flatten(1)
+        spectra = self.frames.nearest(items, (at * FINE).round()).float()
+        inside = (at >= 0) & (at <= self.length[items])
+        spectra = torch.where(inside[..., None], spectra, math.log(FLOOR))
+        return {"past": spectra.unflatten(1, (DRAWN, FRAMES)), "heard": heard[..., None]}
 
     def cut(self, items, units: int, start=0.0, speed=1.0, first=-9.0, last=math.inf, quiet=None) -> dict[str, torch.Tensor]:
         """Stretches, each of `items` [B] from `start` seconds on, mirrored before `first` and after `last`."""
@@ -154,9 +196,9 @@ class Speech:
             found = paths(0.5 * WEIGHT * torch.stack(cost, 2) * inside[..., None])
             for i, row in zip(some.tolist(), found.cpu().numpy()):
                 kept = row[: len(self.items[i]["audio"]) // 160 + 1]
-                shifts[i] = kept * 0 if self.items[i]["kind"] == "joe" else kept
+                shifts[i] = kept * 0 if self.items[i]["kind"] in IN_STEP else kept
         self.shift = Table(shifts, torch.float32)
-        every = np.concatenate([s for s, item in zip(shifts, self.items) if item["kind"] != "joe"])
+        every = np.concatenate([s for s, item in zip(shifts, self.items) if item["kind"] not in IN_STEP])
         print(f"joe's latents lie {every.mean():.2f} frames later, +- {every.std():.2f}", flush=True)
 
 
@@ -187,16 +229,22 @@ class Upper(nn.Module):
         self.halves = nn.Linear(UNIT, 2 * LATENT)
         self.mean, self.deviation = mean, deviation
 
-    def units(self, spectra):
-        """Spectra [B, 2 (n - 1) + FRAMES, BANDS] to units [B, n, UNIT]."""
+    def units(self, spectra, past=None, heard=None):
+        """Spectra [B, 2 (n - 1) + FRAMES, BANDS] to units [B, n, UNIT]; a single one with what `Speech.past` gives."""
+        x = self.around(spectra)
+        if past is not None:
+            x = torch.cat([x, self.around(past.flatten(0, 1)).view(len(x), -1, WIDTH)], 1)
+        return self.projection(self.encoder.embedded(x, heard))
+
+    def around(self, spectra):
+        """Frames that know what is around them."""
         said = spectra.unfold(1, PER_UNIT, PER_HOP).transpose(2, 3).flatten(2)
         x = F.pad((said - self.mean) / self.deviation, (0, WIDTH - said.shape[2]))
         conv = self.encoder.pos_conv_embed.conv
         count = x.shape[1] - SEEN + 1
         around = torch.stack([x[:, k : k + count] for k in range(SEEN)], 2).flatten(2)
         taps = conv.weight[..., :SEEN].permute(0, 2, 1).flatten(1)
-        x = self.encoder.embedded(x[:, BACK : BACK + count] + F.gelu(F.linear(around, taps, conv.bias)))
-        return self.projection(x)
+        return x[:, BACK : BACK + count] + F.gelu(F.linear(around, taps, conv.bias))
 
     def told(self, units):
         """Phones [B, n, PHONES] and normalised latents [B, 2 n, LATENT]."""
@@ -227,7 +275,7 @@ def said(content: Content, corpus: Corpus, spectra: Spectra):
 class Lesson:
     """What is learned, of what, and how well."""
 
-    def __init__(self, state: dict, copies: Path | None = None):
+    def __init__(self, state: dict, copies: Path | None = None, voiced: float = 0.0):
         self.step, self.copies = state["step"], copies
         corpus, self.spectra = Apart(), Spectra()
         self.content = Content().to(DEVICE)
@@ -239,6 +287,10 @@ class Lesson:
         self.upper = Upper(self.content, *said(self.content, corpus, self.spectra)).to(DEVICE)
         if "halves" in state:
             self.upper.halves.load_state_dict(state["halves"])
+        if voiced:
+            others = [item for item in corpus.items if "latent" in item and item["kind"] not in IN_STEP]
+            chosen = np.random.default_rng(3).random(len(others)) < voiced
+            corpus.take(in_step([item for item, on in zip(others, chosen) if on], corpus.silence))
         self.speech = Speech(corpus.items, corpus.chances, self.spectra, corpus.silence)
         self.held = Speech(corpus.valid, np.ones(len(corpus.valid)), self.spectra, corpus.silence)
         self.middle = self.speech.latent.rows[::7].float().mean(0)
@@ -246,8 +298,8 @@ class Lesson:
 
     def losses(self, batch, part: str) -> dict[str, torch.Tensor]:
         text = part != "units"
-        with torch.autocast(DEVICE.type, torch.bfloat16):
-            units = self.upper.units(batch["spectra"])
+        with fast():
+            units = self.upper.units(batch["spectra"], batch.get("past"), batch.get("heard"))
             phone, halves = self.upper.told(units)
             latent = self.latent(units, batch["f0"]) if text else None
         target, on = (batch["latent"] - self.middle) / self.scale, batch["on"]
@@ -300,7 +352,11 @@ class Lesson:
             for group in optimizer.param_groups:
                 group["lr"] = rate * schedule(self.step - first, done, WARM_UP)
             batch = self.speech.batch(size, units)
-            batch["spectra"] = perturb(batch["spectra"])
+            heard = [batch["spectra"], *([batch["past"].flatten(1, 2)] if "past" in batch else [])]
+            heard = perturb(torch.cat(heard, 1)).split([part.shape[1] for part in heard], 1)  # in one room, by one throat
+            batch["spectra"] = heard[0]
+            if "past" in batch:
+                batch["past"] = heard[1].unflatten(1, (DRAWN, FRAMES))
             losses = self.losses(batch, part)
             optimizer.zero_grad()
             sum(worth[name] * value for name, value in losses.items()).backward()
@@ -348,13 +404,14 @@ def main() -> None:
     args.add_argument("--clear-batch", type=int, default=4, help="stretches")
     args.add_argument("--clear-rate", type=float, default=3e-4)
     args.add_argument("--every", type=int, default=500)
+    args.add_argument("--voiced", type=float, default=0.0, help="share of others' sentences that joe's generator says as well")
     args.add_argument("--copies", type=Path, help="folder for a copy of each part's end, in half precision")
     args = args.parse_args()
     state = load(RUNS / "content.pt") or {"step": 0}
-    if args.clear_minutes and not (RUNS / "vocoder.pt").exists():
+    if (args.clear_minutes or args.voiced) and not (RUNS / "vocoder.pt").exists():
         raise SystemExit("what is heard needs joe's generator: run train.vocoder or train.adopt before")
     setup(700 + state["step"])
-    lesson = Lesson(state, args.copies)
+    lesson = Lesson(state, args.copies, args.voiced)
     settled = lesson.step + HEADS_FIRST if lesson.step and "halves" not in state else 0  # a pack has no heads
     often = max(1, args.every // 5)
     if args.minutes:

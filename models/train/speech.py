@@ -20,6 +20,7 @@ import soundfile
 from .common import DATA, JOE_HOP, JOE_HZ, WORK
 
 KOKORO_HZ, KOKORO_HOP = 24_000, 600
+KOKORO_HELD_OUT = ("af_sarah", "bm_george")  # voices that training never hears
 
 # Digraphs that Kokoro writes as one symbol, longest first; the rest goes letter by letter.
 KOKORO_SPELLING = [
@@ -216,7 +217,7 @@ class KokoroSpelling:
 
 
 class Kokoro(KokoroSpelling):
-    """Kokoro-82M with its Japanese voices, which speak English as well; voices are mixed into new ones."""
+    """Kokoro-82M with its English voices, 20 American and 8 British; all but those held out are mixed into new ones."""
 
     def __init__(self):
         os.environ.setdefault("KOKORO_JA_CACHE", str(WORK / "kokoro"))
@@ -228,15 +229,21 @@ class Kokoro(KokoroSpelling):
         model.graph.output.append(onnx.helper.make_tensor_value_info(clip.output[0], onnx.TensorProto.FLOAT, None))
         self.session = session(model)
         self.vocab = json.loads((core._data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
-        with (core._data / "voices_ja.npz").open("rb") as file:
-            self.voices = np.stack([v[:, 0] for v in np.load(file).values()])  # [voice, length, 256]
+        files = sorted((WORK / "x/kokoro-js/voices").glob("[ab][fm]_*.bin"))
+        voices = {file.stem: np.fromfile(file, np.float32).reshape(-1, 256) for file in files}  # by length
+        self.strangers = [voices.pop(name) for name in KOKORO_HELD_OUT]
+        self.voices = np.stack(list(voices.values()))
+
+    def held_out(self, rng: np.random.Generator) -> np.ndarray:
+        """One of those that training never hears."""
+        return self.strangers[rng.integers(len(self.strangers))]
 
     def voice(self, rng: np.random.Generator) -> np.ndarray:
-        """A new voice: a mixture that may overshoot, timbre and manner mixed apart."""
+        """A new voice: a mixture of few, which may overshoot, timbre and manner mixed apart."""
         centre = self.voices.mean(0)
         halves = []
         for half in (slice(0, 128), slice(128, 256)):
-            weights = rng.dirichlet(np.full(len(self.voices), 0.4)) * rng.uniform(1.0, 1.35)
+            weights = rng.dirichlet(np.full(len(self.voices), 0.06)) * rng.uniform(1.0, 1.35)
             halves.append(centre[:, half] + np.tensordot(weights, self.voices[..., half] - centre[:, half], 1))
         return np.concatenate(halves, 1)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .augment import repitched
-from .common import DEVICE, FRAME_HOP, OUTPUT_HZ, RUNS, load, save, schedule, setup
+from .common import DEVICE, FRAME_HOP, OUTPUT_HZ, RUNS, fast, load, save, schedule, setup
 from .data import GENERATOR, read, shards
 from .dataset import LATENT_HZ, between
 from .features import pitches
@@ -142,13 +142,13 @@ def main() -> None:
         for group in judging.param_groups:
             group["lr"] = 2 * args.rate * rate
         latent, f0, real = corpus.batch(rng, args.batch, args.frames, args.context)
-        with torch.autocast(DEVICE.type, torch.bfloat16):
+        with fast():
             made = voice.sound(latent.transpose(1, 2), f0)
         made = made.float()[:, args.context * FRAME_HOP : -args.context * FRAME_HOP]
         loss, mel = spectral(made, real)
         fooled = alike = judged = torch.zeros(())
         if step >= args.judges_after:
-            with torch.autocast(DEVICE.type, torch.bfloat16):
+            with fast():
                 judged = judge_loss(judges, real, made)
                 judging.zero_grad()
                 judged.backward()

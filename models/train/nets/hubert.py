@@ -1,4 +1,4 @@
-"""A small HuBERT for streaming: frame-wise norms, a short positional convolution, attention that adds nothing.
+"""A small HuBERT for streaming: frame-wise norms, a short positional convolution, attention that tells who speaks, once.
 
 A unit of 20 ms sees 45 ms past its end: 1 frame through the positional convolution, 25 ms through the first layers. These
 begin as a mel filterbank of 20 ms windows every 5 ms: these three layers hear consonants that seven, learned from nothing,
@@ -140,9 +140,26 @@ class PositionalConv(nn.Module):
 
 
 class Attention(nn.Module):
+    """Queries and keys are 0, so each unit hears the mean of the past second's values: how this voice in this room sounds."""
+
     def __init__(self):
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter.requires_grad_(False))
+
+    def forward(self, x, past=None):
+        """Of stretches [B, n, WIDTH]; or of units [B, 1, WIDTH], which come with some, drawn from the `past` [B, 1, 1] so many
+        before them, as [B, 1 + some, WIDTH]."""
+        value = self.v_proj(x).float()
+        if past is not None:
+            heard = (value[:, :1] + past * value[:, 1:].mean(1, keepdim=True)) / (past + 1)
+        else:
+            at = torch.arange(x.shape[1], device=x.device)
+            first = (at - LOOK_BACK).clamp(min=0)
+            total = F.pad(value.cumsum(1), (0, 0, 1, 0))
+            heard = (total[:, at + 1] - total[:, first]) / (at + 1 - first)[:, None]
+        return self.out_proj(heard)
 
 
 class FeedForward(nn.Module):
@@ -162,16 +179,18 @@ def drop(x, training):
 
 
 class Layer(nn.Module):
-    """Its attention adds nothing: it took half of the time, and in that time taught less."""
+    """Only in the first layer does attention add anything."""
 
-    def __init__(self):
+    def __init__(self, first: bool):
         super().__init__()
-        self.attention, self.layer_norm = Attention(), nn.LayerNorm(WIDTH)
-        for parameter in self.attention.parameters():
-            nn.init.zeros_(parameter.requires_grad_(False))
+        self.first, self.attention, self.layer_norm = first, Attention(), nn.LayerNorm(WIDTH)
+        if first:
+            self.attention.out_proj.requires_grad_(True)
         self.feed_forward, self.final_layer_norm = FeedForward(), nn.LayerNorm(WIDTH)
 
-    def forward(self, x):
+    def forward(self, x, past=None):
+        if self.first:
+            x = (x if past is None else x[:, :1]) + self.attention(x, past)
         x = self.layer_norm(x)
         return self.final_layer_norm(x + drop(self.feed_forward(x), self.training))
 
@@ -180,16 +199,16 @@ class Encoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.pos_conv_embed, self.layer_norm = PositionalConv(), nn.LayerNorm(WIDTH)
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.layers = nn.ModuleList(Layer(i == 0) for i in range(LAYERS))
 
     def forward(self, x):
         return self.embedded(x + self.pos_conv_embed(x))
 
-    def embedded(self, x):
-        """From where frames know what is around them."""
+    def embedded(self, x, past=None):
+        """From where frames know what is around them; `past` as in `Attention`."""
         x = drop(self.layer_norm(x), self.training)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, past)
         return x
 
 
@@ -198,6 +217,8 @@ class Hubert(nn.Module):
         super().__init__()
         self.feature_extractor, self.feature_projection = FeatureExtractor(), FeatureProjection()
         self.encoder, self.final_proj = Encoder(), nn.Linear(WIDTH, UNIT)
+        # One more matrix would not fit into the pack. In packs without it v_proj is 0: final_proj is read after it.
+        self.encoder.layers[0].attention.v_proj = self.final_proj
 
     def forward(self, audio):
         """16 kHz sound [B, 320 n + 80] to units [B, n, 256]."""
