@@ -95,6 +95,7 @@ sanitized() {
   command -v compute-sanitizer >/dev/null || without "there is no compute-sanitizer"
   local tests shard running=() code=0
   mapfile -t tests < <("$kept/kernels" --list --format terse | sed -n 's/: test$//p' | grep -vE '^(nvcc|sanitized|proof|device|speed)::')
+  [ "${#tests[@]}" -ge 8 ] || without "the kernels' tests are not listed"
   # The tool works one launch at a time on a core: eight processes check more in a minute.
   for shard in 0 1 2 3 4 5 6 7; do
     # shellcheck disable=SC2046 # Names hold no spaces.
@@ -169,7 +170,7 @@ part weights 45 torch --only-weights
 part torch 75 torch --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts" --json "$logs/torch.json"
 part beside 45 beside beside --precision reduced --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
 part beside-full 45 beside beside-full --repeat "$(quick 50)" --chunks "$chunks" --contexts "$contexts"
-part streams 60 rows streams "${full[@]}" --precision reduced --repeat "$(quick 100)" --chunks 60 --contexts 1000 \
+part streams 90 rows streams "${full[@]}" --precision reduced --repeat "$(quick 100)" --chunks 60 --contexts 1000 \
   --streams "$streams" --at-most 8
 part chunks-burn 75 by_burn rows chunks-burn "${full[@]}" --repeat 50 --chunks "$chunks" --contexts "$contexts"
 part speed 30 speed
@@ -181,7 +182,7 @@ part others 40 networks --skip a_recording --skip a_stream --skip voice_full --s
   --skip strategies:: --skip hubert_small
 part convert 15 convert
 part memcheck 60 sanitized memcheck
-part racecheck 60 sanitized racecheck
+part racecheck 90 sanitized racecheck
 part initcheck 60 sanitized initcheck
 part soak 3600 soak
 echo "done after $SECONDS s of $((minutes * 60))"
