@@ -4,12 +4,17 @@
 //! convolution and post-norm transformer layers. 16 kHz audio goes in unnormalised; one vector per 20 ms comes out.
 //! Encoders for streams, whose frames are normalised one by one and attend to a span around them, are the same network.
 
+mod features;
+mod transformer;
+
 use burn::tensor::{Tensor, TensorData};
 
-use super::layers::{Conv1d, LayerNorm, Linear, floats};
-use super::ops::{Activation, AttentionSpec, Computation, Conv1dSpec, Fed, Fused, NetworkId, Precision, VoiceOps};
+use self::features::Features;
+use self::transformer::Layer;
+use super::layers::{Conv1d, LayerNorm, Linear};
+use super::ops::{Activation, Computation, Conv1dSpec, Fed, Fused, NetworkId, Precision, VoiceOps};
 use crate::checkpoint::Weights;
-use crate::checkpoint::hubert::{EncoderConfig, FeatureNorm};
+use crate::checkpoint::hubert::EncoderConfig;
 use crate::checkpoint::voice::Version;
 use crate::error::{Error, Result};
 use crate::telemetry::Listener;
@@ -230,14 +235,13 @@ impl<B: VoiceOps> Hubert<B> {
     /// What a unit is made of; `None` where it depends on all of the audio, or on more than [`Sight`] tells.
     #[must_use]
     pub fn sight(&self) -> Option<Sight> {
-        let by_frame = matches!(self.features.first, First::PerFrame(_));
         let (first, rest) = self.layers.split_first()?;
         let past = match &first.attention {
             None => 0,
             Some(attention) => attention.mean_of_past()?,
         };
         let alone = rest.iter().all(|layer| layer.attention.is_none());
-        (by_frame && alone).then_some(Sight { frames: self.position_span, past })
+        (self.features.by_frame() && alone).then_some(Sight { frames: self.position_span, past })
     }
 
     /// Reads what enters the first layer for 16 kHz audio, `[frames, hidden]`, row-major.
@@ -340,348 +344,14 @@ fn load_position<B: VoiceOps>(
     Ok((Conv1d::load_first_taps(&weights, shape, taps - silent, spec, precision, device)?, padding))
 }
 
-/// The convolutions that turn audio into frames.
-#[derive(Clone, Debug)]
-struct Features<B: VoiceOps> {
-    first: First<B>,
-    rest: Vec<FeatureConvolution<B>>,
-    /// Taps and stride of each.
-    sizes: Vec<(usize, usize)>,
-}
-
-/// The first of them.
-#[derive(Clone, Debug)]
-enum First<B: VoiceOps> {
-    OverTime(FirstConvolution),
-    PerFrame(FeatureConvolution<B>),
-}
-
-impl<B: VoiceOps> Features<B> {
-    /// Frames made at once: bounds the memory of long inputs, 32 MiB for the first convolution's output.
-    const TILE_FRAMES: usize = 256;
-
-    fn load(weights: &Weights<'_>, config: &EncoderConfig, precision: Precision, device: &B::Device) -> Result<Self> {
-        let sizes: Vec<_> = config.conv_kernel.iter().copied().zip(config.conv_stride.iter().copied()).collect();
-        let channels: Vec<usize> = std::iter::once(1).chain(config.conv_dim.iter().copied()).collect();
-        let layers = channels.windows(2).zip(&sizes).enumerate();
-        let mut layers = layers.map(|(i, (channels, &(taps, stride)))| {
-            let shape = [channels[1], channels[0], taps];
-            FeatureConvolution::load(&weights.child(i), shape, stride, config, precision, device)
-        });
-        let first = match config.feature_norm {
-            FeatureNorm::OverTime => {
-                layers.next();
-                First::OverTime(FirstConvolution::load(&weights.child(0), config)?)
-            }
-            FeatureNorm::PerFrame => {
-                let first = layers.next().transpose()?;
-                First::PerFrame(first.ok_or_else(|| Error::format(weights.path(), "at least one convolution", "none"))?)
-            }
-        };
-        let rest = layers.collect::<Result<_>>()?;
-        Ok(Self { first, rest, sizes })
-    }
-
-    /// What the convolutions are fed with for audio of at least one frame: the first of them, where it depends on the audio,
-    /// and the samples of each tile.
-    fn values(&self, audio: &[f32]) -> Vec<TensorData> {
-        let (frames, reach, hop) = (self.frames(audio.len()), self.reach(), self.hop());
-        let first = match &self.first {
-            First::OverTime(first) => Vec::from(first.normalised_for(audio)),
-            First::PerFrame(_) => Vec::new(),
-        };
-        let tiles = (0..frames).step_by(Self::TILE_FRAMES).map(|start| {
-            let end = frames.min(start + Self::TILE_FRAMES);
-            let samples = &audio[start * hop..(end - 1) * hop + reach];
-            floats(samples.to_vec(), [1, 1, samples.len()])
-        });
-        first.into_iter().chain(tiles).collect()
-    }
-
-    /// What [`values`](Self::values) gave to `[1, channels, frames]`; `progress` hears the share of the tiles done.
-    fn forward_telling(&self, mut fed: Fed<B>, progress: &mut Listener<'_>) -> Result<Tensor<B, 3>> {
-        let first: &dyn Fn(Tensor<B, 3>) -> Tensor<B, 3> = match &self.first {
-            First::OverTime(first) => {
-                let conv = first.prepare::<B>(fed.floats(), fed.floats());
-                &move |x| <B as VoiceOps>::conv1d(&conv, x, Fused::after(Activation::Gelu))
-            }
-            First::PerFrame(first) => &|x| first.forward(x),
-        };
-        let tiles = fed.left();
-        let features = (1..=tiles).map(|done| {
-            let x = self.rest.iter().fold(first(fed.floats()), |x, conv| conv.forward(x));
-            progress(done as f64 / tiles as f64).map(|()| x)
-        });
-        Ok(Tensor::cat(features.collect::<Result<_>>()?, 2))
-    }
-
-    fn frames(&self, samples: usize) -> usize {
-        samples.checked_sub(self.reach()).map_or(0, |rest| rest / self.hop() + 1)
-    }
-
-    /// Samples from one frame to the next.
-    fn hop(&self) -> usize {
-        self.sizes.iter().map(|&(_, stride)| stride).product()
-    }
-
-    /// Samples that one frame sees.
-    fn reach(&self) -> usize {
-        self.sizes.iter().rev().fold(1, |n, &(taps, stride)| (n - 1) * stride + taps)
-    }
-}
-
-/// A convolution, the norm of each frame's channels where the encoder has it, and a Gaussian error linear unit.
-#[derive(Clone, Debug)]
-struct FeatureConvolution<B: VoiceOps> {
-    conv: Conv1d<B>,
-    norm: Option<LayerNorm<B>>,
-}
-
-impl<B: VoiceOps> FeatureConvolution<B> {
-    /// Epsilon of the norm, which no config changes.
-    const EPSILON: f32 = 1e-5;
-
-    fn load(
-        weights: &Weights<'_>,
-        shape: [usize; 3],
-        stride: usize,
-        config: &EncoderConfig,
-        precision: Precision,
-        device: &B::Device,
-    ) -> Result<Self> {
-        let norm = || {
-            let (weights, names) = (weights.child("layer_norm"), ["weight", "bias"]);
-            LayerNorm::load(&weights, names, shape[0], Self::EPSILON, device)
-        };
-        let spec = Conv1dSpec { stride, ..Conv1dSpec::default() };
-        Ok(Self {
-            conv: Conv1d::load_for(&weights.child("conv"), shape, spec, precision, device)?,
-            norm: (config.feature_norm == FeatureNorm::PerFrame).then(norm).transpose()?,
-        })
-    }
-
-    /// `[1, channels, time]` to the same at the stride.
-    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let Some(norm) = &self.norm else { return self.conv.fused(x, Fused::after(Activation::Gelu)) };
-        let frames = norm.forward(self.conv.forward(x).swap_dims(1, 2));
-        <B as VoiceOps>::activate(frames, Activation::Gelu).swap_dims(1, 2)
-    }
-}
-
-/// The first convolution with the norm of each channel over time that follows it.
-#[derive(Clone, Debug)]
-struct FirstConvolution {
-    /// `[channels, taps]`.
-    weight: Vec<f32>,
-    /// Scale and shift of the norm.
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-    taps: usize,
-    stride: usize,
-}
-
-impl FirstConvolution {
-    /// Epsilon of the norm, which no config changes.
-    const EPSILON: f64 = 1e-5;
-
-    fn load(weights: &Weights<'_>, config: &EncoderConfig) -> Result<Self> {
-        let sizes = config.conv_dim.first().zip(config.conv_kernel.first()).zip(config.conv_stride.first());
-        let Some(((&channels, &taps), &stride)) = sizes else {
-            return Err(Error::format(weights.path(), "at least one convolution", "none"));
-        };
-        let (conv, norm) = (weights.child("conv"), weights.child("layer_norm"));
-        Ok(Self {
-            weight: conv.load("weight", &[channels, 1, taps])?,
-            gamma: norm.load("weight", &[channels])?,
-            beta: norm.load("bias", &[channels])?,
-            taps,
-            stride,
-        })
-    }
-
-    /// Weight `[channels, 1, taps]` and bias `[channels]` of the convolution whose output on `audio` is normalised already.
-    ///
-    /// A channel's mean and variance over time follow from the mean `m` and the covariance `C` of the samples under its
-    /// taps, as `w . m` and `w^T C w`. Summed in f64 they are more exact than from the channel itself, and the largest
-    /// signal of the network need never be held as a whole.
-    fn normalised_for(&self, audio: &[f32]) -> [TensorData; 2] {
-        let (mean, covariance) = self.moments(audio);
-        let (mut weight, mut bias) = (Vec::with_capacity(self.weight.len()), Vec::with_capacity(self.beta.len()));
-        for ((taps, &gamma), &beta) in self.weight.chunks_exact(self.taps).zip(&self.gamma).zip(&self.beta) {
-            let dot = |row: &[f64]| -> f64 { taps.iter().zip(row).map(|(&w, x)| f64::from(w) * x).sum() };
-            let rows = taps.iter().zip(covariance.chunks_exact(self.taps));
-            let variance: f64 = rows.map(|(&w, row)| f64::from(w) * dot(row)).sum();
-            let scale = f64::from(gamma) / (variance.max(0.0) + Self::EPSILON).sqrt();
-            weight.extend(taps.iter().map(|&w| (f64::from(w) * scale) as f32));
-            bias.push((f64::from(beta) - dot(&mean) * scale) as f32);
-        }
-        let channels = bias.len();
-        [floats(weight, [channels, 1, self.taps]), floats(bias, [channels])]
-    }
-
-    /// The convolution of what [`normalised_for`](Self::normalised_for) gave.
-    fn prepare<B: VoiceOps>(&self, weight: Tensor<B, 3>, bias: Tensor<B, 1>) -> B::Conv1d {
-        let spec = Conv1dSpec { stride: self.stride, ..Conv1dSpec::default() };
-        B::prepare_conv1d(weight, Some(bias), spec, Precision::Full)
-    }
-
-    /// Mean `[taps]` and covariance `[taps, taps]` of the samples under the taps.
-    fn moments(&self, audio: &[f32]) -> (Vec<f64>, Vec<f64>) {
-        let (taps, stride) = (self.taps, self.stride);
-        let Some(rest) = audio.len().checked_sub(taps) else { return (vec![0.0; taps], vec![0.0; taps * taps]) };
-        let windows = rest / stride + 1;
-        // Every stride-th sample, from the first, the second and so on: what a tap sees lies in one of them, side by side.
-        let phases: Vec<Vec<f32>> =
-            (0..stride).map(|phase| audio.iter().skip(phase).step_by(stride).copied().collect()).collect();
-        let seen = |tap: usize| &phases[tap % stride][tap / stride..][..windows];
-        let count = windows as f64;
-        let mean: Vec<f64> = (0..taps).map(|tap| sum_of(seen(tap), |a, _| a, seen(tap)) / count).collect();
-        let mut covariance = vec![0.0; taps * taps];
-        for i in 0..taps {
-            for j in i..taps {
-                let value = sum_of(seen(i), |a, b| a * b, seen(j)) / count - mean[i] * mean[j];
-                (covariance[i * taps + j], covariance[j * taps + i]) = (value, value);
-            }
-        }
-        (mean, covariance)
-    }
-}
-
-/// The sum of `term` over pairs of values, in lanes that the compiler keeps in vector registers.
-fn sum_of(a: &[f32], term: impl Fn(f64, f64) -> f64, b: &[f32]) -> f64 {
-    const LANES: usize = 16;
-    let mut lanes = [0.0_f64; LANES];
-    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            lanes[lane] += term(f64::from(a[lane]), f64::from(b[lane]));
-        }
-    }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(f64::from(a), f64::from(b))).sum();
-    lanes.iter().sum::<f64>() + rest
-}
-
-/// One post-norm transformer layer.
-#[derive(Clone, Debug)]
-struct Layer<B: VoiceOps> {
-    /// `None` where it would add nothing: all of its output's weights are zero.
-    attention: Option<Attention<B>>,
-    attention_norm: LayerNorm<B>,
-    widen: Linear<B>,
-    narrow: Linear<B>,
-    final_norm: LayerNorm<B>,
-}
-
-impl<B: VoiceOps> Layer<B> {
-    fn load(weights: &Weights<'_>, config: &EncoderConfig, precision: Precision, device: &B::Device) -> Result<Self> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let (attention, feed_forward) = (weights.child("attention"), weights.child("feed_forward"));
-        let linear = |name, shape| Linear::load_for(&feed_forward.child(name), shape, precision, device);
-        let norm = |name| {
-            LayerNorm::load(&weights.child(name), ["weight", "bias"], hidden, config.layer_norm_eps as f32, device)
-        };
-        Ok(Self {
-            attention: (!Attention::<B>::adds_nothing(&attention, hidden)?)
-                .then(|| Attention::load(&attention, config, precision, device))
-                .transpose()?,
-            attention_norm: norm("layer_norm")?,
-            widen: linear("intermediate_dense", [inner, hidden])?,
-            narrow: linear("output_dense", [hidden, inner])?,
-            final_norm: norm("final_layer_norm")?,
-        })
-    }
-
-    /// `[1, frames, hidden]` to the same.
-    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let attended = match &self.attention {
-            Some(attention) => attention.forward(x),
-            None => x,
-        };
-        self.after(attended)
-    }
-
-    /// The same where attention gives the mean of all in sight, which is `heard`.
-    fn forward_heard(&self, x: Tensor<B, 3>, heard: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
-        self.after(match (&self.attention, heard) {
-            (Some(attention), Some(heard)) => {
-                attention.out.fused(attention.value.forward(heard), Fused::default().plus(x))
-            }
-            _ => x,
-        })
-    }
-
-    fn after(&self, attended: Tensor<B, 3>) -> Tensor<B, 3> {
-        let x = self.attention_norm.forward(attended);
-        let inner = self.widen.fused(x.clone(), Fused::after(Activation::Gelu));
-        self.final_norm.forward(self.narrow.fused(inner, Fused::default().plus(x)))
-    }
-}
-
-/// Every frame looks at every frame in sight.
-#[derive(Clone, Debug)]
-struct Attention<B: VoiceOps> {
-    query: Linear<B>,
-    key: Linear<B>,
-    value: Linear<B>,
-    out: Linear<B>,
-    heads: usize,
-    span: Option<[usize; 2]>,
-    /// Whether queries are 0, so that all rows in sight weigh alike.
-    even: bool,
-}
-
-impl<B: VoiceOps> Attention<B> {
-    /// Rows before its own whose mean, with its own, a row gets; `None` if it gets anything else.
-    fn mean_of_past(&self) -> Option<usize> {
-        self.span.filter(|_| self.even).filter(|[_, after]| *after == 0).map(|[before, _]| before)
-    }
-
-    /// Whether no weight of its output is other than zero, as in encoders that were trained without attention.
-    fn adds_nothing(weights: &Weights<'_>, hidden: usize) -> Result<bool> {
-        is_zero(&weights.child("out_proj"), hidden)
-    }
-
-    fn load(weights: &Weights<'_>, config: &EncoderConfig, precision: Precision, device: &B::Device) -> Result<Self> {
-        let hidden = config.hidden_size;
-        let linear = |name| Linear::load_for(&weights.child(name), [hidden, hidden], precision, device);
-        Ok(Self {
-            query: linear("q_proj")?,
-            key: linear("k_proj")?,
-            value: linear("v_proj")?,
-            out: linear("out_proj")?,
-            heads: config.heads,
-            span: config.attention_span,
-            even: is_zero(&weights.child("q_proj"), hidden)?,
-        })
-    }
-
-    /// `x` and what it sees.
-    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.out.fused(self.attend(x.clone()), Fused::default().plus(x))
-    }
-
-    /// In `heads` parts.
-    fn attend(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let size = x.dims()[2] / self.heads;
-        let scale = 1.0 / (size as f32).sqrt();
-        let (query, key) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
-        let value = self.value.forward(x);
-        let spec = AttentionSpec { heads: self.heads, scale, span: self.span };
-        <B as VoiceOps>::attention(query, key, value, None, spec)
-    }
-}
-
-/// Whether no weight of a square map is other than zero.
-fn is_zero(map: &Weights<'_>, hidden: usize) -> Result<bool> {
-    let zero = |values: Vec<f32>| values.iter().all(|value| *value == 0.0);
-    Ok(zero(map.load("weight", &[hidden, hidden])?) && (!map.has("bias") || zero(map.load("bias", &[hidden])?)))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::features::First;
+    use super::transformer::Attention;
     use super::*;
     use crate::checkpoint::hubert::EncoderCheckpoint;
     use crate::nn::Cpu;
+    use crate::nn::layers::floats;
     use crate::nn::recorded::Recorded;
 
     #[test]
