@@ -5,10 +5,10 @@ in PyTorch; an engine is a command with {input} and {output} in it, such as "syr
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from train.common import INPUT_HZ, setup
 from train.data import decode
 from train.features import Pitch
 
-from .metrics import Likeness, Words, level_db, naturalness, pitch_match, to_16k, word_errors
+from .metrics import Likeness, Words, in_room, level_db, naturalness, pitch_match, to_16k, word_errors
 
 
 def with_engine(command: str):
@@ -51,6 +51,7 @@ def main() -> None:
     args.add_argument("joe", help="speech of the target, to compare with")
     args.add_argument("--engine")
     args.add_argument("--language", default="en")
+    args.add_argument("--room", type=float, default=0.0, help="put the sources into a room that decays in so many seconds")
     args.add_argument("--keep", type=Path, help="folder for the converted sound")
     args = args.parse_args()
     setup(0)
@@ -60,14 +61,16 @@ def main() -> None:
     rows, errors, own, total, seconds, spent = [], 0, 0, 0, 0.0, 0.0
     for path in sorted(p for p in args.sources.iterdir() if p.suffix in (".wav", ".g722", ".flac")):
         audio = decode("-i", str(path)).astype(np.float32) / 32768
-        began = time.process_time()
+        said = truth(path, audio, words)
+        audio = in_room(audio, args.room) if args.room else audio
+        began = sum(os.times()[:4])  # of the engine as well
         made, hz = convert(audio)
-        spent, seconds = spent + time.process_time() - began, seconds + len(audio) / INPUT_HZ
+        spent, seconds = spent + sum(os.times()[:4]) - began, seconds + len(audio) / INPUT_HZ
         if args.keep:
             args.keep.mkdir(parents=True, exist_ok=True)
             soundfile.write(args.keep / f"{path.stem}.wav", np.clip(made, -1, 1), hz)
         made = to_16k(made, hz)
-        said, heard, source = truth(path, audio, words), words(made, args.language), words(audio, args.language)
+        heard, source = words(made, args.language), words(audio, args.language)
         errors, own, total = errors + word_errors(said, heard), own + word_errors(said, source), total + len(said)
         match, lag = pitch_match(audio, made, track)
         rows.append((likeness.embed(made) @ target, likeness.embed(audio) @ target, naturalness(made), naturalness(audio), match, lag))

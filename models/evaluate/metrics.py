@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import resample_poly
+from scipy.signal import fftconvolve, resample_poly
 from torch import nn
 
 HZ = 16_000
@@ -29,6 +29,17 @@ class Words:
         )
         text = " ".join(part.text for part in parts).lower().replace("-", " ")
         return re.sub(r"[^\w' ]+", " ", text).split()
+
+
+def in_room(audio: np.ndarray, seconds: float, direct_db: float = 6.0) -> np.ndarray:
+    """Speech as a room has it whose sound falls by 60 dB in `seconds`, and whose direct sound is `direct_db` above all other;
+    as strong as it was."""
+    rng, time = np.random.default_rng(0), np.arange(int(1.2 * seconds * HZ)) / HZ
+    response = rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds) * (time > 0.003)
+    response *= 10 ** (-direct_db / 20) / np.linalg.norm(response)
+    response[0] = 1
+    heard = fftconvolve(audio, response)[: len(audio)]
+    return (heard * np.std(audio) / (np.std(heard) + 1e-9)).astype(np.float32)
 
 
 def word_errors(truth: list[str], heard: list[str]) -> int:

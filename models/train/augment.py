@@ -80,12 +80,18 @@ def low_passed(x):
 
 
 def room(x):
-    """A synthetic room: a direct path and a decaying tail."""
-    length = 6000
+    """A synthetic room, from a booth to a hall with the microphone near or across it: a direct path, a few early echoes, and a tail
+    whose highs decay sooner."""
+    length = 9_000
     t = torch.arange(length, device=x.device) / 16_000
-    decay = uniform(x, 0.08, 0.45)
-    tail = torch.randn(len(x), length, device=x.device) * torch.exp(-6.9 * t / decay) * (t > 0.002)
-    tail = tail / (tail.norm(dim=1, keepdim=True) + 1e-6) * uniform(x, 0.1, 0.6)
+    decay = torch.exp(uniform(x, math.log(0.08), math.log(0.6)))
+    noise = torch.fft.rfft(torch.randn(len(x), length, device=x.device))
+    low = torch.linspace(0, 8, noise.shape[1], device=x.device) < uniform(x, 1, 4)  # kHz
+    band = lambda kept, decay: torch.fft.irfft(noise * kept, n=length) * torch.exp(-6.9 * t / decay)  # noqa: E731
+    tail = band(low, decay) + band(~low, decay * uniform(x, 0.3, 1.0))
+    echoes = (torch.rand(len(x), length, device=x.device) < 0.015) * (t < 0.04)
+    tail = tail * (1 + 4 * echoes * uniform(x, 0, 1)) * (t > 0.002)
+    tail = tail / (tail.norm(dim=1, keepdim=True) + 1e-6) * torch.exp(uniform(x, math.log(0.05), math.log(0.7)))
     tail[:, 0] = 1
     n = x.shape[1] + length
     return torch.fft.irfft(torch.fft.rfft(x, n) * torch.fft.rfft(tail, n), n=n)[:, : x.shape[1]]
@@ -117,6 +123,18 @@ def perturb(x):
     x = sometimes(x, changed, PERTURBED)
     loud = x / (x.abs().amax(1, keepdim=True) + 1e-3)
     return loud * torch.exp(uniform(x, math.log(0.05), 0.0))
+
+
+@torch.no_grad()
+def elsewhere(x):
+    """As another microphone, most often across another room, has it; as loud as before."""
+    loud = x.abs().amax(1, keepdim=True)
+    x = sometimes(x, lambda y: filtered(y, torch.randn(len(y), 10, device=y.device) * 0.45), 0.3)
+    x = sometimes(x, low_passed, 0.1)
+    x = sometimes(x, room, 0.8)
+    x = sometimes(x, noise, 0.3)
+    x = sometimes(x, narrow, 0.05)
+    return x / (x.abs().amax(1, keepdim=True) + 1e-6) * loud
 
 
 def changed(x):

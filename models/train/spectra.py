@@ -1,9 +1,10 @@
 """python -m train.spectra: what follows the encoder's first layers, taught from spectra instead of sound.
 
 The first layers say log mel spectra by now (`filters`). Perturbing a spectrum costs next to nothing, and all speech fits into the
-device's memory. First units are drawn one by one from all speech; then, with `--text-minutes`, whole stretches, and the text
-encoder with them; at last, with `--clear-minutes`, by what is heard in the sound of its latents as well (`clarity`). While units
-are drawn, joe's latents are moved to where the other voice says the same (`align`), as the units tell it.
+device's memory, twice: as it was said and in another room (`augment.elsewhere`). First units are drawn one by one from all
+speech; then, with `--text-minutes`, whole stretches, and the text encoder with them; at last, with `--clear-minutes`, by what is
+heard in the sound of its latents as well (`clarity`). While units are drawn, joe's latents are moved to where the other voice
+says the same (`align`), as the units tell it.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .align import REACH, WEIGHT, paths
+from .augment import elsewhere
 from .clarity import BATCHES, Clarity, lowered
 from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, fast, load, save, schedule, setup
 from .content import PHONES, WARM_UP, Content
@@ -32,6 +34,7 @@ SEEN = BACK + 1 + POSITION_AHEAD
 FRAMES = PER_HOP * (SEEN - 1) + PER_UNIT  # spectra that a unit is told from
 FINE = 200  # spectra a second that are kept, of which any tempo takes the nearest
 PERTURBED = 0.7
+MOVED = 0.5  # of what is heard stands in another room
 HEADS_FIRST = 300  # steps
 STRETCH = 200  # units
 VALID = 200  # units of a held-out stretch
@@ -88,10 +91,12 @@ class Speech:
     """A set of utterances on the device: log mel spectra, and what joe says there."""
 
     def __init__(self, items: list[dict], chances, spectra: Spectra, silence):
+        self.hears = spectra
         self.items = [item for item in items if "latent" in item]
         pick = [i for i, item in enumerate(items) if "latent" in item]
         self.chances = torch.from_numpy(chances[pick]).to(DEVICE)
-        self.frames = Table([self.spectra(item["audio"], spectra) for item in self.items], torch.float16)
+        self.frames = Table([self.spectra(item["audio"]) for item in self.items], torch.float16)
+        self.moved = Table([self.spectra(item["audio"], elsewhere) for item in self.items], torch.float16)
         self.latent = Table([item["latent"] for item in self.items], torch.float16)
         self.phone = Table([item["phone"] for item in self.items], torch.int16)
         self.height = Table([through(item["f0"]) for item in self.items], torch.float32)
@@ -103,13 +108,19 @@ class Speech:
         self.length = torch.tensor([len(item["audio"]) / INPUT_HZ for item in self.items], device=DEVICE)[:, None]
         self.silence = torch.from_numpy(silence.astype(np.float32).mean(0)).to(DEVICE)
 
-    @staticmethod
-    def spectra(audio: np.ndarray, spectra: Spectra) -> torch.Tensor:
+    def spectra(self, audio: np.ndarray, change=None) -> torch.Tensor:
         """Those whose middles lie every 5 ms."""
-        sound = F.pad(torch.from_numpy(audio).to(DEVICE).float() / 32768, (WINDOW // 2, WINDOW))[None]
-        fine = [spectra.plain(sound[:, first:]) for first in (0, HOP // 2)]
+        sound = torch.from_numpy(audio).to(DEVICE).float()[None] / 32768
+        sound = F.pad(change(sound) if change else sound, (WINDOW // 2, WINDOW))
+        fine = [self.hears.plain(sound[:, first:]) for first in (0, HOP // 2)]
         count = min(len(f[0]) for f in fine)
         return torch.stack([f[0, :count] for f in fine], 1).flatten(0, 1).half()
+
+    def heard(self, items, at, moved):
+        """Spectra [B, T, BANDS] at `at` seconds of `items`, as they were said or, by `moved` [B, 1], elsewhere; nothing around."""
+        fine = (at * FINE).round()
+        spectra = torch.where(moved[..., None], self.moved.nearest(items, fine), self.frames.nearest(items, fine)).float()
+        return torch.where(((at >= 0) & (at <= self.length[items]))[..., None], spectra, math.log(FLOOR))
 
     def joes(self, items, at):
         """Joe's time where the source says the same, in seconds."""
@@ -125,10 +136,11 @@ class Speech:
         first = torch.where(draw(0, 1) < surrounded, draw(0.3, 1.5), -9.0)
         last = torch.where(draw(0, 1) < surrounded, window - draw(0.3, 1.5), window + 9.0)
         quiet = torch.arange(size, device=DEVICE)[:, None] < max(1, round(size * QUIET)) if units > 1 else None
-        batch = self.cut(items, units, start, speed, first, last, quiet)
-        return batch | (self.past(items, start, speed) if units == 1 else {})
+        moved = draw(0, 1) < MOVED
+        batch = self.cut(items, units, start, speed, first, last, quiet, moved)
+        return batch | (self.past(items, start, speed, moved) if units == 1 else {})
 
-    def past(self, items, start, speed):
+    def past(self, items, start, speed, moved):
         """Spectra of some of the units before those at `start` [B, DRAWN, FRAMES, BANDS], and how many of these are heard
         [B, 1, 1]: those of a second, or, where a recording begins, fewer."""
         draw = lambda *shape: torch.rand(len(items), *shape, device=DEVICE)  # noqa: E731
@@ -136,14 +148,14 @@ class Speech:
         back = ((torch.arange(DRAWN, device=DEVICE) + draw(DRAWN)) * heard / DRAWN).ceil().clamp(min=1)
         frame = (WINDOW / 2 + HOP * torch.arange(FRAMES, device=DEVICE)) / INPUT_HZ
         at = start[..., None] + (frame - UNIT_HOP / INPUT_HZ * (BACK + back[..., None])) * speed[..., None]
-        at = at.flatten(1)
-        spectra = self.frames.nearest(items, (at * FINE).round()).float()
-        inside = (at >= 0) & (at <= self.length[items])
-        spectra = torch.where(inside[..., None], spectra, math.log(FLOOR))
-        return {"past": spectra.unflatten(1, (DRAWN, FRAMES)), "heard": heard[..., None]}
+        past = self.heard(items, at.flatten(1), moved).unflatten(1, (DRAWN, FRAMES))
+        return {"past": past, "heard": heard[..., None]}
 
-    def cut(self, items, units: int, start=0.0, speed=1.0, first=-9.0, last=math.inf, quiet=None) -> dict[str, torch.Tensor]:
+    def cut(
+        self, items, units: int, start=0.0, speed=1.0, first=-9.0, last=math.inf, quiet=None, moved=None
+    ) -> dict[str, torch.Tensor]:
         """Stretches, each of `items` [B] from `start` seconds on, mirrored before `first` and after `last`."""
+        moved = torch.zeros(len(items), 1, dtype=torch.bool, device=DEVICE) if moved is None else moved
 
         def source(count: int, step: float, begin: float):
             at = (begin + step * torch.arange(count, device=DEVICE, dtype=torch.float32))[None].expand(len(items), -1)
@@ -154,8 +166,7 @@ class Speech:
 
         hop, length = UNIT_HOP / INPUT_HZ, self.length[items]
         at, _ = source(PER_HOP * (units - 1) + FRAMES, HOP / INPUT_HZ, WINDOW / 2 / INPUT_HZ - BACK * hop)
-        spectra = self.frames.nearest(items, (at * FINE).round()).float()
-        spectra = torch.where(((at >= 0) & (at <= length))[..., None], spectra, math.log(FLOOR))
+        spectra = self.heard(items, at, moved)
         at, plain = source(2 * units, hop / 2, hop / 4)
         joes = self.joes(items, at)
         said = self.latent.length[items][:, None] / LATENT_HZ
@@ -214,7 +225,7 @@ def perturb(spectra):
     part, index = source - low, low.expand(-1, spectra.shape[1], -1)
     moved = spectra.gather(2, index) * (1 - part) + spectra.gather(2, index + 1) * part
     loudness = lambda log: (log.exp() - FLOOR).clamp(min=0)  # noqa: E731
-    noise = torch.exp(uniform(-6, -2.5) + curve() + 0.3 * torch.randn_like(spectra)) * (uniform(0, 1) < 0.5)
+    noise = torch.exp(uniform(-6, -1.8) + curve() + 0.3 * torch.randn_like(spectra)) * (uniform(0, 1) < 0.5)
     changed = torch.log(loudness(moved) * torch.exp(curve() - uniform(0, 1.2)) + FLOOR + noise)
     only_level = torch.log(loudness(spectra) * torch.exp(uniform(-1.6, 0.4)) + FLOOR)
     return torch.where(uniform(0, 1) < PERTURBED, changed, only_level)
@@ -321,10 +332,13 @@ class Lesson:
         self.upper.eval()
         sums, parts = {}, torch.arange(len(self.held.items), device=DEVICE).split(16)
         for items in parts:
-            for name, value in self.losses(self.held.cut(items, VALID), part).items():
-                sums[name] = sums.get(name, 0.0) + value.item()
+            for where in (False, True):
+                moved = torch.full((len(items), 1), where, device=DEVICE)
+                for name, value in self.losses(self.held.cut(items, VALID, moved=moved), part).items():
+                    sums[name, where] = sums.get((name, where), 0.0) + value.item()
         self.upper.train()
-        return " ".join(f"{value / len(parts):.3f}" for value in sums.values())
+        told = lambda moved: " ".join(f"{v / len(parts):.3f}" for (_, where), v in sums.items() if where == moved)  # noqa: E731
+        return f"{told(False)}, elsewhere {told(True)},"
 
     @torch.no_grad()
     def align(self) -> None:
