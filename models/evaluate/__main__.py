@@ -18,7 +18,7 @@ from train.common import INPUT_HZ, setup
 from train.data import decode
 from train.features import Pitch
 
-from .metrics import Likeness, Words, in_room, level_db, naturalness, pitch_match, to_16k, word_errors
+from .metrics import Likeness, Words, in_room, level_db, naturalness, pitch_match, to_16k, word_errors, words_of
 
 
 def with_engine(command: str):
@@ -40,9 +40,16 @@ def with_torch():
     return lambda audio: (converter(audio), OUTPUT_HZ)
 
 
-def truth(path: Path, audio, words) -> list[str]:
+def truth(path: Path, audio, words, language: str) -> list[str]:
     written = path.with_suffix(".txt")
-    return written.read_text().lower().replace(",", "").replace(".", "").split() if written.exists() else words(audio)
+    return words_of(written.read_text()) if written.exists() else words(audio, language)
+
+
+def decay(text: str) -> float:
+    seconds = float(text)
+    if not 0.05 <= seconds <= 5:
+        raise argparse.ArgumentTypeError(f"expected 0.05 to 5 seconds, found {text}")
+    return seconds
 
 
 def main() -> None:
@@ -51,17 +58,20 @@ def main() -> None:
     args.add_argument("joe", help="speech of the target, to compare with")
     args.add_argument("--engine")
     args.add_argument("--language", default="en")
-    args.add_argument("--room", type=float, default=0.0, help="put the sources into a room that decays in so many seconds")
+    args.add_argument("--room", type=decay, help="put the sources, before all but their truth, into a room that decays in so many seconds")
     args.add_argument("--keep", type=Path, help="folder for the converted sound")
     args = args.parse_args()
+    sources = sorted(p for p in args.sources.glob("*") if p.suffix in (".wav", ".g722", ".flac"))
+    if not sources:
+        raise SystemExit(f"{args.sources}: expected recordings, .wav, .g722 or .flac, found none")
     setup(0)
     convert = with_engine(args.engine) if args.engine else with_torch()
     words, likeness, track = Words(), Likeness(), Pitch()
     target = likeness.embed(decode("-i", args.joe).astype(np.float32) / 32768)
-    rows, errors, own, total, seconds, spent = [], 0, 0, 0, 0.0, 0.0
-    for path in sorted(p for p in args.sources.iterdir() if p.suffix in (".wav", ".g722", ".flac")):
+    rows, errors, bounded, own, total, seconds, spent = [], 0, 0, 0, 0, 0.0, 0.0
+    for path in sources:
         audio = decode("-i", str(path)).astype(np.float32) / 32768
-        said = truth(path, audio, words)
+        said = truth(path, audio, words, args.language)
         audio = in_room(audio, args.room) if args.room else audio
         began = sum(os.times()[:4])  # of the engine as well
         made, hz = convert(audio)
@@ -71,7 +81,9 @@ def main() -> None:
             soundfile.write(args.keep / f"{path.stem}.wav", np.clip(made, -1, 1), hz)
         made = to_16k(made, hz)
         heard, source = words(made, args.language), words(audio, args.language)
-        errors, own, total = errors + word_errors(said, heard), own + word_errors(said, source), total + len(said)
+        wrong = word_errors(said, heard)
+        errors, bounded = errors + wrong, bounded + min(wrong, len(said))
+        own, total = own + word_errors(said, source), total + len(said)
         match, lag = pitch_match(audio, made, track)
         rows.append((likeness.embed(made) @ target, likeness.embed(audio) @ target, naturalness(made), naturalness(audio), match, lag))
         print(f"{path.name}: {' '.join(said)} | {' '.join(heard)} | f0 {match:.2f} lag {lag}", flush=True)
@@ -81,6 +93,7 @@ def main() -> None:
     print(f"{len(rows)} recordings, {seconds:.0f} s, {total} words")
     print("| figure | source | converted |\n|---|---|---|")
     print(f"| WER | {own / total:.3f} | {errors / total:.3f} |")
+    print(f"| the same, of a recording no more errors than words | | {bounded / total:.3f} |")
     print(f"| cosine to the target | {columns[1]:.3f} | {columns[0]:.3f} |")
     print(f"| DNSMOS OVRL | {columns[3]:.2f} | {columns[2]:.2f} |")
     print(f"| f0 correlation | | {columns[4]:.3f} |")

@@ -44,7 +44,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         offline, later, moved, live = (f"{folder}/{name}.wav" for name in ("offline", "later", "moved", "live"))
-        for path in sorted(args.sources.glob("*.wav")):
+        sources = sorted(args.sources.glob("*.wav"))
+        if not sources:
+            raise SystemExit(f"{args.sources}: expected recordings, *.wav, found none")
+        for path in sources:
             audio, hz = soundfile.read(path, dtype="float32")
             soundfile.write(later, np.concatenate([np.zeros(hz // 200, np.float32), audio]), hz)
             run("convert", str(path), "-o", offline, *same)

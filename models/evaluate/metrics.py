@@ -27,8 +27,12 @@ class Words:
         parts, _ = self.model.transcribe(
             audio.astype(np.float32), language=language, beam_size=5, condition_on_previous_text=False, temperature=0.0
         )
-        text = " ".join(part.text for part in parts).lower().replace("-", " ")
-        return re.sub(r"[^\w' ]+", " ", text).split()
+        return words_of(" ".join(part.text for part in parts))
+
+
+def words_of(text: str) -> list[str]:
+    """In lower case, hyphens apart, nothing but letters, digits and apostrophes."""
+    return re.sub(r"[^\w' ]+", " ", text.lower().replace("-", " ")).split()
 
 
 def in_room(audio: np.ndarray, seconds: float, direct_db: float = 6.0) -> np.ndarray:

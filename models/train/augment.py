@@ -80,8 +80,8 @@ def low_passed(x):
 
 
 def room(x):
-    """A synthetic room, from a booth to a hall with the microphone near or across it: a direct path, a few early echoes, and a tail
-    whose highs decay sooner."""
+    """A synthetic room, from a booth to a living room, the microphone near: a direct path, a few early echoes, and a tail whose highs
+    decay sooner."""
     length = 9_000
     t = torch.arange(length, device=x.device) / 16_000
     decay = torch.exp(uniform(x, math.log(0.08), math.log(0.6)))
@@ -97,15 +97,15 @@ def room(x):
     return torch.fft.irfft(torch.fft.rfft(x, n) * torch.fft.rfft(tail, n), n=n)[:, : x.shape[1]]
 
 
-def noise(x):
-    """Coloured noise and other speech of the batch, far down to quite near."""
+def noise(x, other=None):
+    """Coloured noise and other speech, of the batch where no `other` is given, far down to quite near."""
     spectrum = torch.fft.rfft(torch.randn_like(x))
     tilt = uniform(x, 0.0, 1.0)
     f = torch.arange(1, spectrum.shape[1] + 1, device=x.device, dtype=torch.float32)
     coloured = torch.fft.irfft(spectrum * f**-tilt, n=x.shape[1])
     level = lambda y: y.square().mean(1, keepdim=True).sqrt() + 1e-6  # noqa: E731
     babble = torch.rand(len(x), 1, device=x.device) < 0.1
-    mixed = torch.where(babble, x.roll(1, 0), coloured)
+    mixed = torch.where(babble, x.roll(1, 0) if other is None else other, coloured)
     return x + mixed / level(mixed) * level(x) * 10 ** (-uniform(x, 10, 45) / 20)
 
 
@@ -126,13 +126,14 @@ def perturb(x):
 
 
 @torch.no_grad()
-def elsewhere(x):
-    """As another microphone, most often across another room, has it; as loud as before."""
+def elsewhere(x, other):
+    """Sound [1, N] as another microphone, most often in a room, has it, now and then beside `other` [1, M]; as loud as before."""
     loud = x.abs().amax(1, keepdim=True)
     x = sometimes(x, lambda y: filtered(y, torch.randn(len(y), 10, device=y.device) * 0.45), 0.3)
     x = sometimes(x, low_passed, 0.1)
     x = sometimes(x, room, 0.8)
-    x = sometimes(x, noise, 0.3)
+    other = other.repeat(1, -(-x.shape[1] // other.shape[1]))[:, : x.shape[1]]
+    x = sometimes(x, lambda y: noise(y, other), 0.3)
     x = sometimes(x, narrow, 0.05)
     return x / (x.abs().amax(1, keepdim=True) + 1e-6) * loud
 

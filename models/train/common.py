@@ -2,6 +2,7 @@
 
 import os
 import random
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,17 @@ def setup(seed: int) -> np.random.Generator:
     np.random.seed(seed)
     torch.manual_seed(seed)
     return np.random.default_rng(seed)
+
+
+@contextmanager
+def fixed(seed: int):
+    """What is drawn inside is the same whatever was drawn before, and leaves no trace in what is drawn after."""
+    drawn = random.getstate()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        torch.manual_seed(seed)
+        yield
+    random.setstate(drawn)
 
 
 def fast():

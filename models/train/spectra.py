@@ -1,10 +1,10 @@
 """python -m train.spectra: what follows the encoder's first layers, taught from spectra instead of sound.
 
 The first layers say log mel spectra by now (`filters`). Perturbing a spectrum costs next to nothing, and all speech fits into the
-device's memory, twice: as it was said and in another room (`augment.elsewhere`). First units are drawn one by one from all
-speech; then, with `--text-minutes`, whole stretches, and the text encoder with them; at last, with `--clear-minutes`, by what is
-heard in the sound of its latents as well (`clarity`). While units are drawn, joe's latents are moved to where the other voice
-says the same (`align`), as the units tell it.
+device's memory, twice: as it was said and elsewhere (`augment.elsewhere`). First units are drawn one by one from all speech;
+then, with `--text-minutes`, whole stretches, and the text encoder with them; at last, with `--clear-minutes`, by what is heard in
+the sound of its latents as well (`clarity`). While units are drawn, joe's latents are moved to where the other voice says the
+same (`align`), as the units tell it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .align import REACH, WEIGHT, paths
 from .augment import elsewhere
 from .clarity import BATCHES, Clarity, lowered
-from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, fast, load, save, schedule, setup
+from .common import DEVICE, INPUT_HZ, RUNS, UNIT_HOP, fast, fixed, load, save, schedule, setup
 from .content import PHONES, WARM_UP, Content
 from .dataset import BEGIN, LATENT_HZ, Corpus, between
 from .filters import BANDS, FLOOR, HOP, PER_UNIT, WINDOW, Spectra
@@ -34,7 +34,7 @@ SEEN = BACK + 1 + POSITION_AHEAD
 FRAMES = PER_HOP * (SEEN - 1) + PER_UNIT  # spectra that a unit is told from
 FINE = 200  # spectra a second that are kept, of which any tempo takes the nearest
 PERTURBED = 0.7
-MOVED = 0.5  # of what is heard stands in another room
+MOVED = 0.5  # of what is heard is heard elsewhere, most of it in a room
 HEADS_FIRST = 300  # steps
 STRETCH = 200  # units
 VALID = 200  # units of a held-out stretch
@@ -96,7 +96,9 @@ class Speech:
         pick = [i for i, item in enumerate(items) if "latent" in item]
         self.chances = torch.from_numpy(chances[pick]).to(DEVICE)
         self.frames = Table([self.spectra(item["audio"]) for item in self.items], torch.float16)
-        self.moved = Table([self.spectra(item["audio"], elsewhere) for item in self.items], torch.float16)
+        others = [self.items[-1], *self.items[:-1]]
+        moved = [self.spectra(item["audio"], other["audio"]) for item, other in zip(self.items, others)]
+        self.moved = Table(moved, torch.float16)
         self.latent = Table([item["latent"] for item in self.items], torch.float16)
         self.phone = Table([item["phone"] for item in self.items], torch.int16)
         self.height = Table([through(item["f0"]) for item in self.items], torch.float32)
@@ -108,10 +110,11 @@ class Speech:
         self.length = torch.tensor([len(item["audio"]) / INPUT_HZ for item in self.items], device=DEVICE)[:, None]
         self.silence = torch.from_numpy(silence.astype(np.float32).mean(0)).to(DEVICE)
 
-    def spectra(self, audio: np.ndarray, change=None) -> torch.Tensor:
-        """Those whose middles lie every 5 ms."""
-        sound = torch.from_numpy(audio).to(DEVICE).float()[None] / 32768
-        sound = F.pad(change(sound) if change else sound, (WINDOW // 2, WINDOW))
+    def spectra(self, audio: np.ndarray, other: np.ndarray | None = None) -> torch.Tensor:
+        """Those whose middles lie every 5 ms; of a recording elsewhere, where there may be an `other`."""
+        whole = lambda audio: torch.from_numpy(audio).to(DEVICE).float()[None] / 32768  # noqa: E731
+        sound = whole(audio) if other is None else elsewhere(whole(audio), whole(other))
+        sound = F.pad(sound, (WINDOW // 2, WINDOW))
         fine = [self.hears.plain(sound[:, first:]) for first in (0, HOP // 2)]
         count = min(len(f[0]) for f in fine)
         return torch.stack([f[0, :count] for f in fine], 1).flatten(0, 1).half()
@@ -303,7 +306,8 @@ class Lesson:
             chosen = np.random.default_rng(3).random(len(others)) < voiced
             corpus.take(in_step([item for item, on in zip(others, chosen) if on], corpus.silence))
         self.speech = Speech(corpus.items, corpus.chances, self.spectra, corpus.silence)
-        self.held = Speech(corpus.valid, np.ones(len(corpus.valid)), self.spectra, corpus.silence)
+        with fixed(7):  # the same rooms in each run
+            self.held = Speech(corpus.valid, np.ones(len(corpus.valid)), self.spectra, corpus.silence)
         self.middle = self.speech.latent.rows[::7].float().mean(0)
         print(f"{float(self.speech.length.sum()) / 3600:.1f} h of speech", flush=True)
 
