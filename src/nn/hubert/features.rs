@@ -1,4 +1,4 @@
-//! The encoder's first layers: the convolutions that turn audio into frames.
+//! The encoder's first layers.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -12,7 +12,7 @@ use crate::telemetry::Listener;
 /// The convolutions that turn audio into frames.
 #[derive(Clone, Debug)]
 pub(super) struct Features<B: VoiceOps> {
-    pub(super) first: First<B>,
+    first: First<B>,
     rest: Vec<FeatureConvolution<B>>,
     /// Taps and stride of each.
     sizes: Vec<(usize, usize)>,
@@ -20,7 +20,7 @@ pub(super) struct Features<B: VoiceOps> {
 
 /// The first of them.
 #[derive(Clone, Debug)]
-pub(super) enum First<B: VoiceOps> {
+enum First<B: VoiceOps> {
     OverTime(FirstConvolution),
     PerFrame(FeatureConvolution<B>),
 }
@@ -89,7 +89,7 @@ impl<B: VoiceOps> Features<B> {
         Ok(Tensor::cat(features.collect::<Result<_>>()?, 2))
     }
 
-    /// Whether a frame depends on the samples that it sees alone.
+    /// Whether a frame depends only on the samples that it sees.
     pub(super) fn by_frame(&self) -> bool {
         matches!(self.first, First::PerFrame(_))
     }
@@ -99,7 +99,7 @@ impl<B: VoiceOps> Features<B> {
     }
 
     /// Samples from one frame to the next.
-    pub(super) fn hop(&self) -> usize {
+    fn hop(&self) -> usize {
         self.sizes.iter().map(|&(_, stride)| stride).product()
     }
 
@@ -111,7 +111,7 @@ impl<B: VoiceOps> Features<B> {
 
 /// A convolution, the norm of each frame's channels where the encoder has it, and a Gaussian error linear unit.
 #[derive(Clone, Debug)]
-pub(super) struct FeatureConvolution<B: VoiceOps> {
+struct FeatureConvolution<B: VoiceOps> {
     conv: Conv1d<B>,
     norm: Option<LayerNorm<B>>,
 }
@@ -149,7 +149,7 @@ impl<B: VoiceOps> FeatureConvolution<B> {
 
 /// The first convolution with the norm of each channel over time that follows it.
 #[derive(Clone, Debug)]
-pub(super) struct FirstConvolution {
+struct FirstConvolution {
     /// `[channels, taps]`.
     weight: Vec<f32>,
     /// Scale and shift of the norm.
@@ -183,7 +183,7 @@ impl FirstConvolution {
     /// A channel's mean and variance over time follow from the mean `m` and the covariance `C` of the samples under its
     /// taps, as `w . m` and `w^T C w`. Summed in f64 they are more exact than from the channel itself, and the largest
     /// signal of the network need never be held as a whole.
-    pub(super) fn normalised_for(&self, audio: &[f32]) -> [TensorData; 2] {
+    fn normalised_for(&self, audio: &[f32]) -> [TensorData; 2] {
         let (mean, covariance) = self.moments(audio);
         let (mut weight, mut bias) = (Vec::with_capacity(self.weight.len()), Vec::with_capacity(self.beta.len()));
         for ((taps, &gamma), &beta) in self.weight.chunks_exact(self.taps).zip(&self.gamma).zip(&self.beta) {
@@ -199,7 +199,7 @@ impl FirstConvolution {
     }
 
     /// The convolution of what [`normalised_for`](Self::normalised_for) gave.
-    pub(super) fn prepare<B: VoiceOps>(&self, weight: Tensor<B, 3>, bias: Tensor<B, 1>) -> B::Conv1d {
+    fn prepare<B: VoiceOps>(&self, weight: Tensor<B, 3>, bias: Tensor<B, 1>) -> B::Conv1d {
         let spec = Conv1dSpec { stride: self.stride, ..Conv1dSpec::default() };
         B::prepare_conv1d(weight, Some(bias), spec, Precision::Full)
     }
@@ -238,4 +238,31 @@ fn sum_of(a: &[f32], term: impl Fn(f64, f64) -> f64, b: &[f32]) -> f64 {
     }
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(f64::from(a), f64::from(b))).sum();
     lanes.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::hubert::EncoderCheckpoint;
+    use crate::nn::Cpu;
+    use crate::nn::recorded::Recorded;
+
+    #[test]
+    fn the_first_convolution_gives_what_the_reference_recorded() {
+        /// Sums in another order.
+        const TOLERANCE: f32 = 1e-5;
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hubert_small_v1.weights.safetensors");
+        let file = EncoderCheckpoint::open(path).expect("an encoder");
+        let (weights, device) =
+            (file.tensors.weights().child("feature_extractor").child("conv_layers"), Default::default());
+        let features = Features::<Cpu>::load(&weights, &file.config, Precision::Full, &device).expect("weights");
+        let First::OverTime(first) = &features.first else { panic!("another encoder than HuBERT base") };
+        let recorded = Recorded::open("hubert_small_v1");
+        let audio = crate::nn::values(recorded.tensor::<2>("in.wav"));
+        let mut fed = Fed::with(first.normalised_for(&audio).into(), &device);
+        let first = first.prepare::<Cpu>(fed.floats(), fed.floats());
+        let x = Tensor::from_data(floats(audio.clone(), [1, 1, audio.len()]), &device);
+        let x = <Cpu as VoiceOps>::conv1d(&first, x, Fused::after(Activation::Gelu));
+        recorded.check("mid.conv0", x, TOLERANCE);
+    }
 }

@@ -346,12 +346,9 @@ fn load_position<B: VoiceOps>(
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::features::First;
-    use super::transformer::Attention;
     use super::*;
     use crate::checkpoint::hubert::EncoderCheckpoint;
     use crate::nn::Cpu;
-    use crate::nn::layers::floats;
     use crate::nn::recorded::Recorded;
 
     #[test]
@@ -365,38 +362,12 @@ pub(crate) mod tests {
             .expect("weights");
         let recorded = Recorded::open("hubert_small_v1");
         let audio = crate::nn::values(recorded.tensor::<2>("in.wav"));
-        let device = Default::default();
-        let First::OverTime(first) = &encoder.features.first else { panic!("another encoder than HuBERT base") };
-        let mut fed = Fed::with(first.normalised_for(&audio).into(), &device);
-        let first = first.prepare::<Cpu>(fed.floats(), fed.floats());
-        let x = Tensor::from_data(floats(audio.clone(), [1, 1, audio.len()]), &device);
-        let x = <Cpu as VoiceOps>::conv1d(&first, x, Fused::after(Activation::Gelu));
-        recorded.check("mid.conv0", x, TOLERANCE);
         let features = encoder.features(&audio).expect("features");
         recorded.check("mid.conv_out", features.clone(), TOLERANCE);
         let projected = encoder.feature_projection.forward(encoder.feature_norm.forward(features.swap_dims(1, 2)));
         recorded.check("mid.feature_projection", projected.clone(), TOLERANCE);
         let position = encoder.position.fused(projected.swap_dims(1, 2), Fused::after(Activation::Gelu));
         recorded.check("mid.pos_conv", position.swap_dims(1, 2), TOLERANCE);
-    }
-
-    #[test]
-    fn attention_that_adds_nothing_is_left_out() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder");
-        let file = EncoderCheckpoint::open(path).expect("an encoder");
-        let (weights, device) = (file.tensors.weights(), Default::default());
-        let mut layer = |i| {
-            let weights = weights.child("encoder").child("layers").child(i);
-            let mut layer =
-                Layer::<Cpu>::load(&weights, &file.config, Precision::Full, &device).expect("a transformer layer");
-            let x = Tensor::random([1, 30, file.config.hidden_size], burn::tensor::Distribution::Default, &device);
-            let without = crate::nn::values(layer.forward(x.clone()));
-            assert!(layer.attention.is_none(), "the voice inside was trained without");
-            let attention = Attention::load(&weights.child("attention"), &file.config, Precision::Full, &device);
-            layer.attention = Some(attention.expect("attention"));
-            assert_eq!(without, crate::nn::values(layer.forward(x)), "layer {i}");
-        };
-        (1..file.config.layers).for_each(&mut layer);
     }
 
     /// The voice's encoder, whose first layer hears the mean of the past or nothing of it, whatever it was trained to.
@@ -406,13 +377,9 @@ pub(crate) mod tests {
         let (weights, device) = (file.tensors.weights(), Default::default());
         let mut encoder =
             Hubert::load(&weights, &file.config, Projection::Layer9Projected, &device).expect("an encoder");
-        encoder.layers[0].attention = hears.then(|| {
-            let attention = weights.child("encoder").child("layers").child(0).child("attention");
-            let mut attention = Attention::load(&attention, &file.config, Precision::Full, &device).expect("attention");
-            let map = || Linear::load(&weights.child("final_proj"), [256, 256], &device).expect("a square map");
-            (attention.value, attention.out) = (map(), map());
-            attention
-        });
+        let attention = weights.child("encoder").child("layers").child(0).child("attention");
+        let map = || Linear::load(&weights.child("final_proj"), [256, 256], &device).expect("a square map");
+        encoder.layers[0].hear_its_past(hears.then(|| (&attention, &file.config, map(), map())));
         encoder
     }
 

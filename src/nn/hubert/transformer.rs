@@ -74,8 +74,8 @@ impl<B: VoiceOps> Layer<B> {
 pub(super) struct Attention<B: VoiceOps> {
     query: Linear<B>,
     key: Linear<B>,
-    pub(super) value: Linear<B>,
-    pub(super) out: Linear<B>,
+    value: Linear<B>,
+    out: Linear<B>,
     heads: usize,
     span: Option<[usize; 2]>,
     /// Whether queries are 0, so that all rows in sight weigh alike.
@@ -93,12 +93,7 @@ impl<B: VoiceOps> Attention<B> {
         is_zero(&weights.child("out_proj"), hidden)
     }
 
-    pub(super) fn load(
-        weights: &Weights<'_>,
-        config: &EncoderConfig,
-        precision: Precision,
-        device: &B::Device,
-    ) -> Result<Self> {
+    fn load(weights: &Weights<'_>, config: &EncoderConfig, precision: Precision, device: &B::Device) -> Result<Self> {
         let hidden = config.hidden_size;
         let linear = |name| Linear::load_for(&weights.child(name), [hidden, hidden], precision, device);
         Ok(Self {
@@ -132,4 +127,43 @@ impl<B: VoiceOps> Attention<B> {
 fn is_zero(map: &Weights<'_>, hidden: usize) -> Result<bool> {
     let zero = |values: Vec<f32>| values.iter().all(|value| *value == 0.0);
     Ok(zero(map.load("weight", &[hidden, hidden])?) && (!map.has("bias") || zero(map.load("bias", &[hidden])?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::hubert::EncoderCheckpoint;
+    use crate::nn::Cpu;
+
+    impl Layer<Cpu> {
+        /// Hears the mean of the past, with these maps of its values and output, or nothing of it.
+        pub(in crate::nn::hubert) fn hear_its_past(
+            &mut self,
+            past: Option<(&Weights<'_>, &EncoderConfig, Linear<Cpu>, Linear<Cpu>)>,
+        ) {
+            self.attention = past.map(|(weights, config, value, out)| {
+                let attention = Attention::load(weights, config, Precision::Full, &Default::default());
+                Attention { value, out, ..attention.expect("attention") }
+            });
+        }
+    }
+
+    #[test]
+    fn attention_that_adds_nothing_is_left_out() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default/encoder");
+        let file = EncoderCheckpoint::open(path).expect("an encoder");
+        let (weights, device) = (file.tensors.weights(), Default::default());
+        let mut layer = |i| {
+            let weights = weights.child("encoder").child("layers").child(i);
+            let mut layer =
+                Layer::<Cpu>::load(&weights, &file.config, Precision::Full, &device).expect("a transformer layer");
+            let x = Tensor::random([1, 30, file.config.hidden_size], burn::tensor::Distribution::Default, &device);
+            let without = crate::nn::values(layer.forward(x.clone()));
+            assert!(layer.attention.is_none(), "the voice inside was trained without");
+            let attention = Attention::load(&weights.child("attention"), &file.config, Precision::Full, &device);
+            layer.attention = Some(attention.expect("attention"));
+            assert_eq!(without, crate::nn::values(layer.forward(x)), "layer {i}");
+        };
+        (1..file.config.layers).for_each(&mut layer);
+    }
 }
