@@ -38,8 +38,10 @@ def fixed(seed: int):
     with torch.random.fork_rng():
         random.seed(seed)
         torch.manual_seed(seed)
-        yield
-    random.setstate(drawn)
+        try:
+            yield
+        finally:
+            random.setstate(drawn)
 
 
 def fast():
