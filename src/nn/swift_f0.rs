@@ -1,5 +1,7 @@
 //! `SwiftF0` (Nieradzik 2025): a small convolutional pitch network over three spectrograms; its weights are embedded.
 
+use std::ops::Range;
+
 use burn::tensor::{Tensor, activation};
 
 use super::layers::{Conv1d, floats, load};
@@ -69,18 +71,19 @@ impl Plane {
     }
 
     /// The logarithm of each band, `[frames, bands]`.
-    fn compute(&self, audio: &[f32], frames: usize) -> Vec<f32> {
+    fn compute(&self, audio: &[f32], frames: Range<usize>) -> Vec<f32> {
         let mut bands = Vec::new();
         let mut magnitudes = vec![0.0; self.stft.bins()];
-        let end = frames * NATIVE_HOP_SAMPLES;
-        let after = self.reach + end.saturating_sub(audio.len());
-        self.stft.for_each(&pad(audio, self.reach, after, Edge::Zero), |spectrum| {
+        let (first, end) = (frames.start * NATIVE_HOP_SAMPLES, frames.end * NATIVE_HOP_SAMPLES);
+        let (before, after) = (self.reach.saturating_sub(first), self.reach + end.saturating_sub(audio.len()));
+        let seen = &audio[first.saturating_sub(self.reach)..];
+        self.stft.for_each(&pad(seen, before, after, Edge::Zero), |spectrum| {
             for (magnitude, value) in magnitudes.iter_mut().zip(spectrum) {
                 *magnitude = value.norm();
             }
             bands.extend(self.bank.apply(&magnitudes).map(|band| (band + BAND_OFFSET).ln()));
         });
-        bands.truncate(frames * BANDS);
+        bands.truncate(frames.len() * BANDS);
         bands
     }
 }
@@ -116,6 +119,17 @@ impl<B: VoiceOps> Conv<B> {
     fn fused(&self, x: Tensor<B, 3>, fused: Fused<B, 3>) -> Tensor<B, 3> {
         B::conv1d_with_neighbours(&self.over_bands, x, self.frames, fused)
     }
+
+    /// Frames before an output that it sees.
+    fn reach(&self) -> usize {
+        self.frames / 2
+    }
+}
+
+/// All but the first `count` frames of `[frames, channels, bands]`.
+fn without_first<B: VoiceOps>(x: Tensor<B, 3>, count: usize) -> Tensor<B, 3> {
+    let frames = x.dims()[0];
+    if count == 0 { x } else { x.narrow(0, count, frames - count) }
 }
 
 /// The network's own frames: one every 256 samples, frame `i` centred on sample `256 i`.
@@ -138,6 +152,8 @@ pub struct SwiftF0<B: VoiceOps> {
     pitch: Conv<B>,
     evidence: Conv<B>,
     hidden: Conv1d<B>,
+    /// Frames before an output that `hidden` sees.
+    hidden_reach: usize,
     voicing: Conv1d<B>,
     /// Natural logarithm of each candidate in Hz.
     candidates: Vec<f64>,
@@ -199,6 +215,7 @@ impl<B: VoiceOps> SwiftF0<B> {
             pitch,
             evidence,
             hidden: Conv1d::load(&hidden, [wide, features + 1, taps], Conv1dSpec::same(taps, 1), device)?,
+            hidden_reach: taps / 2,
             voicing: Conv1d::load(&voicing, [1, wide, 1], Conv1dSpec::default(), device)?,
             candidates: frequencies.iter().map(|&hz| f64::from(hz).ln()).collect(),
             device: device.clone(),
@@ -210,48 +227,79 @@ impl<B: VoiceOps> SwiftF0<B> {
     /// # Errors
     /// The audio is empty or holds a value that is not finite.
     pub fn native(&self, audio_16k: &[f32]) -> Result<NativeTrack> {
+        self.native_from(audio_16k, 0)
+    }
+
+    /// As [`native`](Self::native), frames from `first` on alone; those before have frequency and confidence 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn native_from(&self, audio_16k: &[f32], first: usize) -> Result<NativeTrack> {
         require_audio(audio_16k)?;
         if let Some(bad) = audio_16k.iter().find(|v| !v.is_finite()) {
             return Err(Error::argument("audio", "finite samples", bad));
         }
         let frames = (audio_16k.len() / NATIVE_HOP_SAMPLES).max(1);
-        let spectra = self.planes.iter().flat_map(|plane| plane.compute(audio_16k, frames)).collect();
-        let spectra = floats(spectra, [self.planes.len(), frames, BANDS]);
+        let first = first.min(frames - 1);
+        // Each layer drops the frames whose past is missing, where the audio has a past.
+        let trims = first >= self.reach();
+        let heard = if trims { first - self.reach() } else { 0 }..frames;
+        let spectra = self.planes.iter().flat_map(|plane| plane.compute(audio_16k, heard.clone())).collect();
+        let spectra = floats(spectra, [self.planes.len(), heard.len(), BANDS]);
         let forward = |mut fed: Fed<B>| {
             let spectra = fed.floats::<3>().swap_dims(0, 1);
-            let x = self.forward(spectra.clone());
+            let x = self.forward(spectra.clone(), trims);
             let logits = self.pitch.forward(x.clone());
             Ok(Tensor::cat(vec![logits.flatten::<1>(0, 2), self.confidence(&x, spectra).flatten(0, 2)], 0))
         };
-        let mut logits = B::compute(Computation::of(self.id), vec![spectra], &self.device, forward)?;
-        let mut confidence = logits.split_off(frames * self.candidates.len());
-        let f0_hz = logits.chunks_exact(self.candidates.len()).map(|frame| self.frequency(frame)).collect();
-        for (confidence, hop) in confidence.iter_mut().zip(audio_16k.chunks(NATIVE_HOP_SAMPLES)) {
+        let computation = Computation { network: self.id, choices: vec![usize::from(trims)] };
+        let mut logits = B::compute(computation, vec![spectra], &self.device, forward)?;
+        let told = logits.len() / (self.candidates.len() + 1);
+        let new = told - (frames - first);
+        let confidence = logits.split_off(told * self.candidates.len());
+        let mut track = NativeTrack { f0_hz: vec![0.0; frames], confidence: vec![0.0; frames] };
+        let frequencies = logits.chunks_exact(self.candidates.len()).map(|frame| self.frequency(frame));
+        for (place, hz) in track.f0_hz[first..].iter_mut().zip(frequencies.skip(new)) {
+            *place = hz;
+        }
+        track.confidence[first..].copy_from_slice(&confidence[new..]);
+        for (confidence, hop) in track.confidence.iter_mut().zip(audio_16k.chunks(NATIVE_HOP_SAMPLES)) {
             if hop.iter().all(|v| v.abs() < SILENCE_PEAK) {
                 *confidence = 0.0;
             }
         }
-        Ok(NativeTrack { f0_hz, confidence })
+        Ok(track)
     }
 
-    /// The features `[frames, channels, candidates]` that both heads read, of `spectra` `[frames, planes, bands]`.
-    fn forward(&self, spectra: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// Frames before an output that the layers see.
+    fn reach(&self) -> usize {
+        let blocks = self.blocks.iter().flatten().map(Conv::reach).sum::<usize>();
+        let heads = self.pitch.reach().max(self.evidence.reach() + self.hidden_reach);
+        self.stem.reach() + blocks + self.reduce.reach() + heads
+    }
+
+    /// The features `[frames, channels, candidates]` that both heads read, of `spectra` `[frames, planes, bands]`; where it `trims`
+    /// without the frames that lack a part of their past.
+    fn forward(&self, spectra: Tensor<B, 3>, trims: bool) -> Tensor<B, 3> {
         let relu = || Fused::after(Activation::Relu);
-        let stem = self.stem.fused(spectra, relu());
+        let trim = |x, conv: &Conv<B>| if trims { without_first(x, conv.reach()) } else { x };
+        let stem = trim(self.stem.fused(spectra, relu()), &self.stem);
         let x = self.blocks.iter().fold(stem, |x, [first, second]| {
-            let y = first.fused(x.clone(), relu());
-            activation::relu(second.fused(y, Fused::default().plus(x)))
+            let y = trim(first.fused(x.clone(), relu()), first);
+            let x = trim(x, first);
+            trim(activation::relu(second.fused(y, Fused::default().plus(x))), second)
         });
         // The reference pads one band below and none above, which gives one candidate fewer than bands.
         let bands = self.candidates.len() + 1;
         let x = self.reduce.fused(x.narrow(2, 0, bands), relu());
-        x.narrow(2, 0, self.candidates.len())
+        trim(x.narrow(2, 0, self.candidates.len()), &self.reduce)
     }
 
     /// Voicing of each frame, from the strongest evidence over candidates and the loudness: `[1, 1, frames]`.
     fn confidence(&self, x: &Tensor<B, 3>, spectra: Tensor<B, 3>) -> Tensor<B, 3> {
         let [frames, planes, bands] = spectra.dims();
-        let loudness = spectra.reshape([frames, planes * bands, 1]).mean_dim(1);
+        let loudness = without_first(spectra, frames - x.dims()[0]);
+        let loudness = loudness.reshape([x.dims()[0], planes * bands, 1]).mean_dim(1);
         let evidence = self.evidence.forward(x.clone()).max_dim(2);
         let hidden = Tensor::cat(vec![evidence, loudness], 1).permute([2, 1, 0]);
         let hidden = self.hidden.fused(hidden, Fused::after(Activation::Relu));
@@ -276,7 +324,16 @@ impl<B: VoiceOps> SwiftF0<B> {
     /// # Errors
     /// The audio is empty or holds a value that is not finite.
     pub fn f0(&self, audio_16k: &[f32], threshold: f32) -> Result<PitchTrack> {
-        Ok(self.native(audio_16k)?.on_grid(PitchTrack::frames(audio_16k.len()), threshold))
+        self.f0_from(audio_16k, 0, threshold)
+    }
+
+    /// As [`f0`](Self::f0); points before `first` need not be told.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn f0_from(&self, audio_16k: &[f32], first: usize, threshold: f32) -> Result<PitchTrack> {
+        let native = self.native_from(audio_16k, first * HOP_SAMPLES / NATIVE_HOP_SAMPLES)?;
+        Ok(native.on_grid(PitchTrack::frames(audio_16k.len()), threshold))
     }
 }
 

@@ -100,6 +100,15 @@ impl PitchHistory {
     /// Last hops of a track, which are dropped because the tracker lacks their future.
     const UNSETTLED_END: usize = 1;
 
+    /// Newest hops of a window whose track each chunk needs: those that it adds and those that are rendered with it, with what
+    /// [`push`](Self::push) drops. What lies before them was settled earlier.
+    #[must_use]
+    pub fn tracked_hops(geometry: &Geometry) -> usize {
+        /// Hops before those rendered that may still change.
+        const MAY_CHANGE: usize = 5;
+        Self::UNSETTLED_START + MAY_CHANGE + geometry.chunk_hops + geometry.delay_hops() + Self::UNSETTLED_END
+    }
+
     /// A window of unvoiced hops.
     #[must_use]
     pub fn new(geometry: &Geometry) -> Self {

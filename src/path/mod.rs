@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::nn::ops::VoiceOps;
-use crate::params::{ConversionParams, TRANSPOSE_SEMITONES};
+use crate::params::{ConversionParams, TRANSPOSE_SEMITONES, Unvoiced};
 use crate::telemetry::{Listener, Stage, StageTimes};
 use crate::units::{HOP_SAMPLES, HOPS_PER_UNIT, Pitch, Units, semitones_to_ratio};
 use pitch::Tracker;
@@ -127,14 +127,36 @@ fn track_hz<B: VoiceOps>(
     if !has_f0 {
         return Ok(vec![0.0; audio.len() / HOP_SAMPLES + 1]);
     }
-    let mut f0_hz = tracker.track_telling(audio, progress)?;
+    let f0_hz = tracker.track_telling(audio, progress)?;
+    Ok(mended(tracker, f0_hz, params))
+}
+
+/// As [`track_hz`], of the newest `hops` at least.
+fn track_newest_hz<B: VoiceOps>(
+    tracker: &Tracker<B>,
+    has_f0: bool,
+    audio: &[f32],
+    params: &ConversionParams,
+    hops: usize,
+) -> Result<Vec<f32>> {
+    if !has_f0 {
+        return Ok(vec![0.0; audio.len() / HOP_SAMPLES + 1]);
+    }
+    // These tell a hop by what is around it.
+    let wants_all = params.repair_octaves || params.unvoiced == Unvoiced::Interpolate;
+    let f0_hz = if wants_all { tracker.track(audio)? } else { tracker.track_newest(audio, hops)? };
+    Ok(mended(tracker, f0_hz, params))
+}
+
+/// A track without its outliers.
+fn mended<B: VoiceOps>(tracker: &Tracker<B>, mut f0_hz: Vec<f32>, params: &ConversionParams) -> Vec<f32> {
     if tracker.wants_median() {
         pitch::median_filter(&mut f0_hz, params.filter_radius);
     }
     if params.repair_octaves {
         octave::repair_octaves(&mut f0_hz);
     }
-    Ok(f0_hz)
+    f0_hz
 }
 
 impl<B: VoiceOps> Converter<B> {

@@ -61,6 +61,20 @@ impl<B: VoiceOps> Tracker<B> {
         self.track_in_telling(TrackWindows::default(), audio, progress)
     }
 
+    /// As [`track`](Self::track), of a stream that needs no more than the newest `hops`: where it saves time, those alone.
+    ///
+    /// # Errors
+    /// The audio is empty.
+    pub fn track_newest(&self, audio: &[f32], hops: usize) -> Result<Vec<f32>> {
+        match self {
+            Self::SwiftF0(network) => {
+                let first = PitchTrack::frames(audio.len()).saturating_sub(hops);
+                Ok(between_mirrors(network, audio, first)?.f0_hz.split_off(first))
+            }
+            _ => self.track(audio),
+        }
+    }
+
     fn track_in_telling(&self, windows: TrackWindows, audio: &[f32], progress: &mut Listener<'_>) -> Result<Vec<f32>> {
         let track = match self {
             Self::Rmvpe(network) => network.f0_telling(windows, audio, rmvpe::DEFAULT_THRESHOLD, progress),
@@ -71,7 +85,7 @@ impl<B: VoiceOps> Tracker<B> {
                     longest_hops: windows.longest_hops.min(SWIFT_F0_HOPS),
                     context_hops: SWIFT_F0_CONTEXT_HOPS,
                 };
-                windows.track(audio, progress, |audio, _| between_mirrors(network, audio))
+                windows.track(audio, progress, |audio, _| between_mirrors(network, audio, 0))
             }
             Self::Yin(yin) => yin.f0_telling(audio, progress),
         };
@@ -108,13 +122,15 @@ const SWIFT_F0_HOPS: usize = 1024;
 /// Its spectra and convolutions reach 20 hops to each side.
 const SWIFT_F0_CONTEXT_HOPS: usize = 32;
 
-/// Tracks audio that goes on, mirrored, beyond its ends: `SwiftF0` calls the last four hops before silence unvoiced.
-fn between_mirrors<B: VoiceOps>(network: &SwiftF0<B>, audio: &[f32]) -> Result<PitchTrack> {
+/// Tracks audio that goes on, mirrored, beyond its ends: `SwiftF0` calls the last four hops before silence unvoiced. Hops before
+/// `first` need not be told.
+fn between_mirrors<B: VoiceOps>(network: &SwiftF0<B>, audio: &[f32], first: usize) -> Result<PitchTrack> {
     /// Whole frames of the network, too, so that its frames stay where they were.
     const MIRRORED_HOPS: usize = 8;
     const MIRRORED: usize = MIRRORED_HOPS * HOP_SAMPLES;
     require_audio(audio)?;
-    let track = network.f0(&pad(audio, MIRRORED, MIRRORED, Edge::Reflect), swift_f0::DEFAULT_THRESHOLD)?;
+    let mirrored = pad(audio, MIRRORED, MIRRORED, Edge::Reflect);
+    let track = network.f0_from(&mirrored, first + MIRRORED_HOPS, swift_f0::DEFAULT_THRESHOLD)?;
     let inside = |values: &[f32]| values[MIRRORED_HOPS..values.len() - MIRRORED_HOPS].to_vec();
     Ok(PitchTrack { f0_hz: inside(&track.f0_hz), voicing: inside(&track.voicing) })
 }
@@ -195,7 +211,7 @@ mod tests {
             if i % 16_000 < 13_000 { 0.2 * harmonics } else { 0.0 }
         };
         let audio: Vec<f32> = (0..16_000 * 24).map(glide).collect();
-        let whole = between_mirrors(&network, &audio).expect("a track").f0_hz;
+        let whole = between_mirrors(&network, &audio, 0).expect("a track").f0_hz;
         let windows = Tracker::SwiftF0(network).track(&audio).expect("a track");
         assert!(whole.iter().filter(|hz| **hz > 0.0).count() > 1_200);
         assert_eq!(windows, whole);

@@ -15,8 +15,10 @@ use crate::params::ConversionParams;
 use crate::telemetry::{Stage, StageTimes};
 use crate::units::{Pitch, Units};
 
-/// Hops on each side of a point in time over which loudness is measured, as in the reference.
-const LOUDNESS_HOPS: usize = 2;
+/// Hops before a point in time over which loudness is measured, as in the reference.
+const LOUDNESS_BEFORE: usize = 2;
+/// Hops after it. The reference's are two; of a short chunk, the second would be a quarter of all that is rendered.
+const LOUDNESS_AFTER: usize = 1;
 
 /// The state of the join.
 #[derive(Clone, Debug)]
@@ -92,7 +94,7 @@ impl Seamless {
     ) -> Result<()> {
         assert_eq!(output.len(), self.chunk_hops * self.hop, "output length");
         let begins = self.continuation.is_new();
-        let render = || self.continuation.render(synth, content, pitch, LOUDNESS_HOPS, params);
+        let render = || self.continuation.render(synth, content, pitch, LOUDNESS_AFTER, params);
         let voice = times.measure(Stage::Synth, render)?;
         times.measure(Stage::Sink, || self.join(voice, begins, window, resampler, params.rms_mix_rate, output));
         Ok(())
@@ -108,7 +110,7 @@ impl Seamless {
         rms_mix_rate: f32,
         output: &mut [f32],
     ) {
-        let voice_hop = voice.len() / (self.chunk_hops + LOUDNESS_HOPS);
+        let voice_hop = voice.len() / (self.chunk_hops + LOUDNESS_AFTER);
         self.take_loudness(&mut voice, voice_hop, window, rms_mix_rate);
 
         // The hop after the chunk feeds the filter and is what fades if nothing follows.
@@ -151,7 +153,8 @@ impl Seamless {
         let first = self.context_hops.saturating_sub(past);
         let wanted = mean_squares(&window[first * self.hop..][..present.len() * self.hop], self.hop);
         let level = |mean_squares: &[f32], at: usize| {
-            let around = &mean_squares[at.saturating_sub(LOUDNESS_HOPS)..(at + LOUDNESS_HOPS).min(mean_squares.len())];
+            let around =
+                &mean_squares[at.saturating_sub(LOUDNESS_BEFORE)..(at + LOUDNESS_AFTER).min(mean_squares.len())];
             (around.iter().sum::<f32>() / around.len() as f32).sqrt()
         };
         let gain_at = |hop: usize| gain(level(&wanted, past + hop), level(&present, past + hop), LIVE_FLOOR, rate);
@@ -165,6 +168,6 @@ impl Seamless {
         }
         self.gain = gain;
         let end = past + self.chunk_hops;
-        self.loudness = present[end.saturating_sub(LOUDNESS_HOPS)..end].to_vec();
+        self.loudness = present[end.saturating_sub(LOUDNESS_BEFORE)..end].to_vec();
     }
 }

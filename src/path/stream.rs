@@ -13,7 +13,7 @@ use super::retrieval::SmallCell;
 use super::seamless::Seamless;
 use super::synth::{Rendering, SourcePhase};
 use super::units::UnitHistory;
-use super::{Content, Converter, Retrieving, Window, shape, track_hz};
+use super::{Content, Converter, Retrieving, Window, shape, track_newest_hz};
 use crate::dsp::envelope::{LIVE_FLOOR, gain, rms};
 use crate::dsp::interpolate::resize_ends_fixed;
 use crate::dsp::sinc_hann::SincHann;
@@ -208,9 +208,10 @@ impl<B: VoiceOps> Stream<B> {
         let end = &audio[audio.len().saturating_sub(self.tracked_samples)..];
         let Converter { units: encoder, retrieval, tracker, synth } = &mut self.converter;
         let (has_f0, how, hops) = (synth.has_f0(), retrieving(&self.geometry), self.geometry.window_hops());
+        let newest = PitchHistory::tracked_hops(&self.geometry);
         let (mut of_pitch, mut of_content) = (StageTimes::default(), StageTimes::default());
         let track = || {
-            let track = || track_hz(tracker, has_f0, end, params, &mut |_| Ok(()));
+            let track = || track_newest_hz(tracker, has_f0, end, params, newest);
             of_pitch.measure(Stage::Pitch, track)
         };
         let units = &mut self.units;

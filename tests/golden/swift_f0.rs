@@ -56,3 +56,21 @@ fn audio_that_is_empty_or_not_finite_is_an_argument_error() {
         assert!(matches!(model().f0(audio, DEFAULT_THRESHOLD), Err(Error::Argument { .. })));
     }
 }
+
+#[test]
+fn the_newest_frames_alone_are_those_of_the_whole() {
+    let (model, audio) = (model(), speech("speech1"));
+    for (start, length) in [(0, 5_120), (16_000, 6_400), (40_000, 8_000), (8_000, 16_000)] {
+        let audio = &audio[start..start + length];
+        let whole = model.native(audio).unwrap();
+        let frames = whole.f0_hz.len();
+        for first in [1, 6, 7, 8, frames / 2, frames - 3, frames - 1, frames + 5] {
+            let newest = model.native_from(audio, first).unwrap();
+            let first = first.min(frames - 1);
+            assert_eq!(newest.f0_hz.len(), frames);
+            assert!(newest.f0_hz[..first].iter().chain(&newest.confidence[..first]).all(|&value| value == 0.0));
+            assert_close("confidence", &newest.confidence[first..], &whole.confidence[first..], 1e-5);
+            assert_close("f0", &newest.f0_hz[first..], &whole.f0_hz[first..], 0.05);
+        }
+    }
+}

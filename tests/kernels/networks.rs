@@ -146,10 +146,12 @@ impl Network for SwiftTracker {
     fn run<B: VoiceOps>(&self, device: &B::Device, runs: u64) -> Vec<Vec<f32>> {
         let tracker = SwiftF0::<B>::embedded(device).expect("a tracker");
         let track = |run| {
-            let track = tracker.native(&voice(run, 1_024)).expect("a track");
+            // All of a short track, and the end of a longer one.
+            let whole = tracker.native(&voice(run, 1_024)).expect("a track");
+            let newest = tracker.native_from(&voice(run, 2_560), 8).expect("a track");
             // Confidence is read apart from pitch; both of a size.
-            let pitch = track.f0_hz.iter().map(|hz| hz / 1_000.0);
-            pitch.chain(track.confidence.iter().copied()).collect()
+            let pitch = whole.f0_hz.iter().chain(&newest.f0_hz).map(|hz| hz / 1_000.0);
+            pitch.chain(whole.confidence.iter().chain(&newest.confidence).copied()).collect()
         };
         (0..runs).map(track).collect()
     }
