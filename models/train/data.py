@@ -4,6 +4,7 @@ pairs-*.npz   Kokoro in a fresh voice per sentence, and joe saying the same with
 hibari-*.npz  the same with one English voice made into many, which cost little
 flite-*.npz   the same with flite's voices, which cost little
 joe-*.npz     joe with his own timing
+people-*.npz  actors and joe saying the same: `people`
 other-*.npz   further voices without a partner: flite, espeak-ng, recorded Italian and Russian prompts
 """
 
@@ -68,7 +69,7 @@ def read(pattern: str) -> list[dict]:
 
 
 def shards() -> list[Path]:
-    names = ("joe", "pairs", "hibari", "flite", "other")
+    names = ("joe", "people", "pairs", "hibari", "flite", "other")
     return sorted(p for name in names for p in DATA.glob(f"{name}-[0-9][0-9][0-9].npz"))
 
 

