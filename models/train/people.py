@@ -84,8 +84,8 @@ def cut(logs: np.ndarray, labels: list[int]) -> tuple[np.ndarray, float]:
 def timed(ids: list[int], begins: np.ndarray, groups, natural: np.ndarray) -> np.ndarray:
     """Frames of joe's per token: each group's time is shared as joe would share it."""
     seconds = np.zeros(len(ids))
-    inner = (begins[1:-1] + 0.5).tolist()  # half a frame later: frames are told around their ends
-    for (_, tokens), length in zip(groups, np.diff([0, *inner, begins[-1]]) * FRAME / INPUT_HZ):
+    borders = np.append(0, np.minimum(begins[1:] + 0.5, begins[-1]))  # frames are told around their ends
+    for (_, tokens), length in zip(groups, np.diff(borders) * FRAME / INPUT_HZ):
         seconds[tokens] = length * natural[tokens] / natural[tokens].sum()
     return np.diff(np.round(np.append(0, seconds.cumsum()) * JOE_HZ / JOE_HOP))
 
