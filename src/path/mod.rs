@@ -269,7 +269,27 @@ pub fn pitch_ratio(params: &ConversionParams) -> f32 {
     semitones_to_ratio(params.transpose_semitones - params.formant_semitones)
 }
 
-/// An f0 as the synthesizer shall read it.
+/// Pitches below this, in Hz, are single pulses, not a pitch: such as mains hum between the words of who is transposed far down.
+const LOWEST_HZ: f32 = 30.0;
+
+/// An f0 as the synthesizer shall read it. The reference, which draws a pitch through what is unvoiced, keeps the lowest as well.
 fn shape(f0_hz: &[f32], params: &ConversionParams) -> Pitch {
-    pitch::shape(f0_hz, pitch_ratio(params), params.unvoiced)
+    let ratio = pitch_ratio(params);
+    let lowest = if params.unvoiced == Unvoiced::Zero { LOWEST_HZ } else { 0.0 };
+    let heard: Vec<f32> = f0_hz.iter().map(|&hz| if hz * ratio < lowest { 0.0 } else { hz }).collect();
+    pitch::shape(&heard, ratio, params.unvoiced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hum_that_would_become_pulses_is_unvoiced() {
+        let params = ConversionParams { transpose_semitones: -12.0, ..ConversionParams::default() };
+        assert_eq!(shape(&[0.0, 59.0, 60.0, 220.0], &params).f0_hz, [0.0, 0.0, 30.0, 110.0]);
+        assert_eq!(shape(&[50.0], &ConversionParams::default()).f0_hz, [50.0]);
+        let params = ConversionParams { unvoiced: Unvoiced::Interpolate, ..params };
+        assert_eq!(shape(&[59.0, 220.0], &params).f0_hz, [29.5, 110.0]);
+    }
 }
