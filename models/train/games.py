@@ -61,8 +61,9 @@ class AmazonQueen:
         data, at, nodes = self.read(name), 20, []
         while at < len(data) - 4:
             number, length = struct.unpack_from(">HB", data, at)
-            said = data[at + 3 : at + 3 + length]
-            if length > 3 and number < 4096 and said.isascii() and re.search(rb"[a-z]{2}", said) and data[at + 3 + length :][:1] in (b"", b"\0"):
+            said, after = data[at + 3 : at + 3 + length], data[at + 3 + length :][:1]
+            text = said.isascii() and re.search(rb"[a-z]{2}", said)
+            if length > 3 and number < 4096 and text and after in (b"", b"\0"):
                 nodes.append((number, said.decode()))
                 at += length + 2
             at += 2 - at % 2
